@@ -1,0 +1,6 @@
+//! The trainers, their data, logs and checkpoints; the `proximal` binary is a thin shell over this library.
+
+pub mod checkpoint;
+pub mod config;
+pub mod data;
+pub mod log;

@@ -1,0 +1,20 @@
+//! Qwen2 and Llama-family models as files: Hugging Face folders in and out, GGUF in, tokenizers, chat templates,
+//! generation.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`config`] | config.json, as transformers 4 and 5 write it |
+//! | [`tensors`] | model.safetensors, one file or sharded: memory-mapped, bounds-checked, written atomically |
+//! | [`gguf`] | GGUF import: tensors, metadata, tokenizer |
+//! | [`tokenizer`] | tokenizer.json and tokenizer_config.json |
+//! | [`chat`] | Jinja chat templates with assistant-token masks |
+//! | [`error`] | the one error type |
+
+pub mod chat;
+pub mod config;
+pub mod error;
+pub mod gguf;
+pub mod tensors;
+pub mod tokenizer;
+
+pub use error::{Error, Result};
