@@ -7,7 +7,14 @@ use core::fmt::Write;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 // The stack pointer is aligned to 16 bytes at entry; a call must see it so before it pushes.
-global_asm!(".globl _start", "_start:", "xor ebp, ebp", "and rsp, -16", "call run", "ud2");
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "xor ebp, ebp",
+    "and rsp, -16",
+    "call run",
+    "ud2"
+);
 
 fn syscall(number: usize, a: usize, b: usize, c: usize) {
     // SAFETY: write and exit, the two calls made, touch no memory of ours but the bytes that write is given.
@@ -74,6 +81,16 @@ static ALLOCATOR: Bump = Bump {
     heap: UnsafeCell::new([0; HEAP]),
     used: AtomicUsize::new(0),
 };
+
+// The prebuilt `alloc` names these two although nothing unwinds here: a panic exits.
+
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    exit(3)
+}
 
 // The compiler calls these by name. String instructions, because a loop would be compiled into a call of itself.
 
