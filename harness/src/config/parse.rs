@@ -283,10 +283,13 @@ impl<K: Trainer> Config<K> {
 
     /// An error about `key` (dotted, for a key inside a table) that names the place where it was given.
     pub fn invalid(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        let root = key.split('.').next().unwrap_or(key);
-        match self.places.get(key).or_else(|| self.places.get(root)) {
-            Some(place) => place.invalid(expected, found),
-            None => Error::invalid("configuration", key, expected, found),
+        let mut known = key;
+        loop {
+            match (self.places.get(known), known.rsplit_once('.')) {
+                (Some(place), _) => return place.invalid(expected, found),
+                (None, Some((outer, _))) => known = outer,
+                (None, None) => return Error::invalid("configuration", key, expected, found),
+            }
         }
     }
 
@@ -296,18 +299,17 @@ impl<K: Trainer> Config<K> {
     /// [`Error::Invalid`] naming the place; for an unknown field also the nearest one.
     pub fn section<T: DeserializeOwned>(&self, key: &str, table: &toml::Value) -> Result<T> {
         table.clone().try_into().map_err(|error: toml::de::Error| {
-            // serde says: unknown field `pth`, expected one of `path`, `split`
-            eprintln!("{error} // {error:?}");let message = error.message().trim().to_owned();
+            // What serde says: "unknown field `pth`, expected `path` or `split`", then on its own line "in `a.b`".
+            let text = error.to_string();
+            let inside = text.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+            let key = inside.map_or(key.to_owned(), |inside| format!("{key}.{inside}"));
+            let message = error.message().trim();
             let mut names = message.split('`').skip(1).step_by(2);
             match (message.starts_with("unknown field"), names.next()) {
                 (true, Some(field)) => {
-                    let place = self.places.keys().find(|place| {
-                        place.strip_prefix(key).is_some_and(|rest| rest.starts_with('.') && rest.ends_with(&format!(".{field}")))
-                    });
-                    let found = format!("the unknown key {field}");
-                    self.invalid(place.map_or(key, String::as_str), known(field, names), found)
+                    self.invalid(&format!("{key}.{field}"), known(field, names), format!("the unknown key {field}"))
                 }
-                _ => self.invalid(key, "a table of the right form", message),
+                _ => self.invalid(&key, "a value of the right type", message),
             }
         })
     }

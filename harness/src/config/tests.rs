@@ -180,6 +180,7 @@ struct Section {
     path: String,
     #[serde(default)]
     limit: usize,
+    inner: Option<Box<Section>>,
 }
 
 #[test]
@@ -189,14 +190,15 @@ fn a_section_is_read_and_its_errors_name_the_line() {
         config.section::<Section>("dataset", config.shared.dataset.as_ref().unwrap()).map_err(|error| error.to_string())
     };
     let good = read("model = \"m\"\ndataset = { path = \"d\" }\n", &["--dataset.limit", "5"]);
-    assert_eq!(good, Ok(Section { path: "d".into(), limit: 5 }));
+    assert_eq!(good, Ok(Section { path: "d".into(), limit: 5, inner: None }));
     let unknown = read("model = \"m\"\n[dataset]\npath = \"d\"\nlimt = 3\n", &[]).unwrap_err();
     assert!(unknown.ends_with("line 4: dataset.limt: expected a known key; the nearest is limit, found the unknown key limt"), "{unknown}");
+    let nested = read("model = \"m\"\n[dataset]\npath = \"d\"\n[dataset.inner]\npth = 1\n", &[]).unwrap_err();
+    assert!(nested.contains("line 5: dataset.inner.pth: expected a known key; the nearest is path"), "{nested}");
     let flag = read("model = \"m\"\n[dataset]\npath = \"d\"\n", &["--dataset.limt", "5"]).unwrap_err();
     assert!(flag.starts_with("command line: --dataset.limt: expected a known key; the nearest is limit"), "{flag}");
     let kind = read("model = \"m\"\n[dataset]\npath = 3\n", &[]).unwrap_err();
-    eprintln!("{kind}");
-    assert!(kind.contains("line 2: dataset: expected a table of the right form, found invalid type: integer `3`"), "{kind}");
+    assert!(kind.contains("line 3: dataset.path: expected a value of the right type, found invalid type: integer `3`"), "{kind}");
     let text = "model = \"m\"\ndataset = \"d\"\n";
     let scalar = with_file(text, &["--dataset.limit", "5"]).unwrap_err().to_string();
     assert_eq!(scalar, "command line: --dataset.limit: expected a table in the place of \"d\", found \"d\"");
