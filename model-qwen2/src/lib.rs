@@ -8,12 +8,14 @@
 //! | [`gguf`] | GGUF import: tensors, metadata, tokenizer |
 //! | [`tokenizer`] | tokenizer.json and tokenizer_config.json |
 //! | [`chat`] | Jinja chat templates with assistant-token masks |
+//! | [`folder`] | a model folder, opened and saved |
 //! | [`generate`] | generation with continuous batching |
 //! | [`error`] | the one error type |
 
 pub mod chat;
 pub mod config;
 pub mod error;
+pub mod folder;
 pub mod generate;
 pub mod gguf;
 pub mod tensors;

@@ -3,7 +3,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::backend::{AdamW, Memory, Ops, Vector};
+use crate::backend::{AdamW, Decode, Memory, Ops, Vector};
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::mat::Use;
@@ -133,6 +133,14 @@ impl<B: Ops + Vector> Learner<B> {
     pub fn score(&mut self, b: &B, batch: &Batch, temperature: f64) -> Result<&Scores<B::Real>, B::Error> {
         self.model.score(b, &mut self.ws, batch, temperature)?;
         Ok(&self.ws.scores)
+    }
+
+    /// Logits of the first n predictions scored last, see [`Model::logits`].
+    pub fn logits(&mut self, b: &B, n: usize) -> Result<Vec<B::Real>, B::Error>
+    where
+        B: Decode,
+    {
+        self.model.logits(b, &mut self.ws, n)
     }
 
     /// Adds the gradient of what was scored last.

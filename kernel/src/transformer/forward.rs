@@ -3,7 +3,7 @@ use alloc::vec::Vec;
 
 use super::workspace::{Acts, Indices};
 use super::{Keep, Model, Workspace};
-use crate::backend::{HeadOut, Memory, Ops, Qkv};
+use crate::backend::{Decode, HeadOut, Memory, Ops, Qkv};
 use crate::batch::Batch;
 use crate::mat::{Accum, Direction, Mat};
 use crate::params::Layer;
@@ -67,6 +67,24 @@ impl<B: Ops> Model<B> {
         download(b, &mut ws.scores.best, &t.best)?;
         ws.batch = Some(idx);
         Ok(())
+    }
+
+    /// Logits (n, V) of the first n predictions of the batch that `ws` scored last, divided by its temperature. For
+    /// inspection: training never has them in memory.
+    pub fn logits(&self, b: &B, ws: &mut Workspace<B>, n: usize) -> Result<Vec<B::Real>, B::Error>
+    where
+        B: Decode,
+    {
+        let mut z = b.acc(n, self.config.vocab)?;
+        let rows = core::mem::replace(&mut ws.top.h.rows, n);
+        b.logits(&mut z, &ws.top.h, self.head());
+        ws.top.h.rows = rows;
+        let mut host = Vec::new();
+        download(b, &mut host, &z)?;
+        for x in &mut host {
+            *x = *x / B::Real::from_f64(ws.temperature);
+        }
+        Ok(host)
     }
 
     /// All blocks; `attend` fills `o` (and `lse`) of layer i from its q, k, v.
