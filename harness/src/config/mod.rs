@@ -15,7 +15,5 @@ mod value;
 pub use keys::{Given, Key, Keys, Mismatch};
 pub use parse::{Config, Parsed, Trainer, parse};
 pub use sft::{LossType, PackingStrategy, Sft, SftConfig, TruncationMode};
-pub use shared::{
-    Direction, Dtype, Optimizer, Precision, ReportTo, Resume, Scheduler, Shared, Strategy, Switches,
-};
+pub use shared::{Direction, Dtype, Optimizer, Precision, ReportTo, Resume, Scheduler, Shared, Strategy, Switches};
 pub use value::{Steps, Value};

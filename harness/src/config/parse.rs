@@ -106,7 +106,13 @@ fn split(args: impl IntoIterator<Item = String>) -> Result<Vec<(String, Vec<Stri
         let Some(flag) = arg.strip_prefix("--").or_else(|| (arg == "-h").then_some("help")) else {
             match flags.last_mut() {
                 Some((_, words)) => words.push(arg),
-                None => return Err(Place { path: "command line".into(), field: "first argument".into() }.invalid("a --flag", arg)),
+                None => {
+                    return Err(Place {
+                        path: "command line".into(),
+                        field: "first argument".into(),
+                    }
+                    .invalid("a --flag", arg));
+                }
             }
             continue;
         };
@@ -125,33 +131,53 @@ fn split(args: impl IntoIterator<Item = String>) -> Result<Vec<(String, Vec<Stri
 }
 
 fn flag_place(name: &str) -> Place {
-    Place { path: "command line".into(), field: format!("--{name}") }
+    Place {
+        path: "command line".into(),
+        field: format!("--{name}"),
+    }
 }
 
 fn canonical(name: &str) -> &str {
-    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, key)| key)
+    ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map_or(name, |(_, key)| key)
 }
 
 fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>, places: &mut BTreeMap<String, Place>) -> Result<()> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
     let line = |offset: usize| text[..offset].matches('\n').count() + 1;
     let broken = |error: toml::de::Error| {
-        let field = error.span().map_or("content".into(), |span| format!("line {}", line(span.start)));
+        let field = error
+            .span()
+            .map_or("content".into(), |span| format!("line {}", line(span.start)));
         Error::invalid(path, field, "TOML", error.message().trim())
     };
     let table: toml::Table = text.parse().map_err(broken)?;
     let spans = DeTable::parse(&text).map_err(broken)?;
     find_places(spans.get_ref(), "", &mut |key, offset| {
-        let place = Place { path: path.into(), field: format!("line {}: {key}", line(offset)) };
+        let place = Place {
+            path: path.into(),
+            field: format!("line {}: {key}", line(offset)),
+        };
         places.insert(canonical(&key).to_owned(), place);
     });
     for (name, value) in table {
         let key = canonical(&name).to_owned();
-        let place = places.get(&key).cloned().unwrap_or(Place { path: path.into(), field: name.clone() });
+        let place = places.get(&key).cloned().unwrap_or(Place {
+            path: path.into(),
+            field: name.clone(),
+        });
         if entries.contains_key(&key) {
             return Err(place.invalid("one of the key's names", format!("both {key} and its other name")));
         }
-        entries.insert(key, Entry { given: Given::Toml(value), place });
+        entries.insert(
+            key,
+            Entry {
+                given: Given::Toml(value),
+                place,
+            },
+        );
     }
     Ok(())
 }
@@ -174,12 +200,15 @@ fn merge_flag(
     places: &mut BTreeMap<String, Place>,
 ) -> Result<()> {
     let place = flag_place(name);
-    let (root, rest) = name.split_once('.').map_or((name, None), |(root, rest)| (root, Some(rest)));
+    let (root, rest) = name
+        .split_once('.')
+        .map_or((name, None), |(root, rest)| (root, Some(rest)));
     let key = canonical(root).to_owned();
     let given = match rest {
         None => Given::Words(words),
         Some(rest) => {
-            let value = <toml::Value as value::Value>::from_words(&words).ok_or_else(|| place.invalid("a value", "none"))?;
+            let value =
+                <toml::Value as value::Value>::from_words(&words).ok_or_else(|| place.invalid("a value", "none"))?;
             let mut whole = match entries.remove(&key).map(|entry| entry.given) {
                 None => toml::Value::Table(toml::Table::new()),
                 Some(Given::Toml(whole)) => whole,
@@ -198,14 +227,18 @@ fn merge_flag(
 
 /// Puts `value` at the dotted `path` inside `whole`; the value that is in the way is the error.
 fn insert(whole: &mut toml::Value, path: &str, value: toml::Value) -> Result<(), toml::Value> {
-    let toml::Value::Table(table) = whole else { return Err(whole.clone()) };
+    let toml::Value::Table(table) = whole else {
+        return Err(whole.clone());
+    };
     match path.split_once('.') {
         None => {
             table.insert(path.into(), value);
             Ok(())
         }
         Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let inner = table
+                .entry(first)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
             insert(inner, rest, value)
         }
     }
@@ -222,11 +255,19 @@ impl<K: Trainer> Config<K> {
             Some(Ok(())) => Ok(()),
             Some(Err(mismatch)) => Err(entry.place.invalid(mismatch.expected, mismatch.found)),
             None => Err(match refused::reason(name) {
-                Some(reason) => entry.place.invalid(format!("a key that this trainer takes: {reason}"), format!("TRL's {name}")),
+                Some(reason) => entry.place.invalid(
+                    format!("a key that this trainer takes: {reason}"),
+                    format!("TRL's {name}"),
+                ),
                 None => {
                     let keys = all_keys::<K>();
-                    let names = keys.iter().map(|key| key.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
-                    entry.place.invalid(known(name, names), format!("the unknown key {name}"))
+                    let names = keys
+                        .iter()
+                        .map(|key| key.name)
+                        .chain(ALIASES.iter().map(|(alias, _)| *alias));
+                    entry
+                        .place
+                        .invalid(known(name, names), format!("the unknown key {name}"))
                 }
             }),
         }
@@ -248,8 +289,14 @@ impl<K: Trainer> Config<K> {
         if warm && shared.warmup_ratio.is_some() {
             return Err(self.invalid("warmup_ratio", "warmup_steps or warmup_ratio, not both", "both"));
         }
-        if shared.lr_scheduler_type == Scheduler::Constant && (warm || shared.warmup_ratio.is_some_and(|ratio| ratio > 0.0)) {
-            return Err(self.invalid("lr_scheduler_type", "constant_with_warmup, since a warm-up is set", "constant"));
+        if shared.lr_scheduler_type == Scheduler::Constant
+            && (warm || shared.warmup_ratio.is_some_and(|ratio| ratio > 0.0))
+        {
+            return Err(self.invalid(
+                "lr_scheduler_type",
+                "constant_with_warmup, since a warm-up is set",
+                "constant",
+            ));
         }
         if let Err(precision) = shared.precision() {
             let found = format!("bf16 = {} and dtype = {}", precision.bf16, precision.dtype.name());
@@ -266,9 +313,16 @@ impl<K: Trainer> Config<K> {
         let (eval, save) = (self.shared.eval_strategy, self.shared.save_strategy);
         if eval == Strategy::No || eval != save {
             let found = format!("eval_strategy = {}, save_strategy = {}", eval.name(), save.name());
-            return Err(self.invalid("load_best_model_at_end", "the same eval_strategy and save_strategy, steps or epoch", found));
+            return Err(self.invalid(
+                "load_best_model_at_end",
+                "the same eval_strategy and save_strategy, steps or epoch",
+                found,
+            ));
         }
-        let (eval, save) = (self.shared.eval_steps.unwrap_or(self.shared.logging_steps), self.shared.save_steps);
+        let (eval, save) = (
+            self.shared.eval_steps.unwrap_or(self.shared.logging_steps),
+            self.shared.save_steps,
+        );
         let multiple = match (save, eval) {
             (Steps::Count(save), Steps::Count(eval)) => save % eval == 0,
             // Steps of a share are rounded, so only equal ones are sure to meet.
@@ -276,7 +330,11 @@ impl<K: Trainer> Config<K> {
         };
         if self.shared.eval_strategy == Strategy::Steps && !multiple {
             let found = format!("save_steps = {save:?}, eval_steps = {eval:?}");
-            return Err(self.invalid("load_best_model_at_end", "save_steps that is a multiple of eval_steps", found));
+            return Err(self.invalid(
+                "load_best_model_at_end",
+                "save_steps that is a multiple of eval_steps",
+                found,
+            ));
         }
         Ok(())
     }
@@ -301,14 +359,18 @@ impl<K: Trainer> Config<K> {
         table.clone().try_into().map_err(|error: toml::de::Error| {
             // What serde says: "unknown field `pth`, expected `path` or `split`", then on its own line "in `a.b`".
             let text = error.to_string();
-            let inside = text.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+            let inside = text
+                .lines()
+                .find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
             let key = inside.map_or(key.to_owned(), |inside| format!("{key}.{inside}"));
             let message = error.message().trim();
             let mut names = message.split('`').skip(1).step_by(2);
             match (message.starts_with("unknown field"), names.next()) {
-                (true, Some(field)) => {
-                    self.invalid(&format!("{key}.{field}"), known(field, names), format!("the unknown key {field}"))
-                }
+                (true, Some(field)) => self.invalid(
+                    &format!("{key}.{field}"),
+                    known(field, names),
+                    format!("the unknown key {field}"),
+                ),
                 _ => self.invalid(&key, "a value of the right type", message),
             }
         })
@@ -369,10 +431,20 @@ fn help<K: Trainer>() -> String {
          Keys have TRL's names; in the file and as flags, where dashes may stand for underscores. Flags win.\n",
         K::COMMAND
     );
-    let groups = [(K::COMMAND, K::keys()), ("every trainer", Shared::keys()), ("this run only", Switches::keys())];
+    let groups = [
+        (K::COMMAND, K::keys()),
+        ("every trainer", Shared::keys()),
+        ("this run only", Switches::keys()),
+    ];
     for (title, keys) in groups {
         text += &format!("\nKeys of {title}:\n");
-        for Key { name, expected, default, help } in keys {
+        for Key {
+            name,
+            expected,
+            default,
+            help,
+        } in keys
+        {
             let default = default.map_or(String::new(), |default| format!(" [default: {default}]"));
             text += &format!("  --{name} <{expected}>\n        {help}{default}\n");
         }

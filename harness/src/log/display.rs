@@ -42,7 +42,15 @@ impl Display {
     }
 
     fn new(out: Out, total: u64, first: u64) -> Self {
-        Self { out, total, first, step: first, tokens: 0, loss: f64::NAN, begin: Instant::now() }
+        Self {
+            out,
+            total,
+            first,
+            step: first,
+            tokens: 0,
+            loss: f64::NAN,
+            begin: Instant::now(),
+        }
     }
 
     /// A step is done: its loss, and the tokens that it trained on.

@@ -33,7 +33,10 @@ impl Metrics {
             file.set_len(keep).map_err(Error::io(path, "truncate"))?;
             file.seek(SeekFrom::Start(keep)).map_err(Error::io(path, "seek in"))?;
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+        })
     }
 
     /// Writes one line.
@@ -46,7 +49,9 @@ impl Metrics {
         object.extend(values.iter().map(|(name, value)| ((*name).to_owned(), number(*value))));
         let line = format!("{}\n", Value::Object(object));
         // One write, so that only a killed process leaves a part of a line.
-        self.file.write_all(line.as_bytes()).map_err(Error::io(&self.path, "write"))
+        self.file
+            .write_all(line.as_bytes())
+            .map_err(Error::io(&self.path, "write"))
     }
 
     /// Brings the lines to the disk.
@@ -60,7 +65,11 @@ impl Metrics {
 
 /// A whole number without ".0", as Python writes token counts.
 fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() < 2f64.powi(53) { Value::from(value as i64) } else { Value::from(value) }
+    if value.fract() == 0.0 && value.abs() < 2f64.powi(53) {
+        Value::from(value as i64)
+    } else {
+        Value::from(value)
+    }
 }
 
 /// The bytes of the complete lines with a step of at most `last`, up to the first line that has a later one.
@@ -71,10 +80,22 @@ fn prefix(path: &Path, bytes: &[u8], last: u64) -> Result<u64> {
             break;
         }
         let object: Option<Value> = serde_json::from_slice(line).ok();
-        let step = object.as_ref().and_then(|object| object.get("step")?.as_u64()).ok_or_else(|| {
-            let found = String::from_utf8_lossy(line).trim_end().chars().take(60).collect::<String>();
-            Error::invalid(path, format!("line {}", index + 1), "a JSON object with a whole step", found)
-        })?;
+        let step = object
+            .as_ref()
+            .and_then(|object| object.get("step")?.as_u64())
+            .ok_or_else(|| {
+                let found = String::from_utf8_lossy(line)
+                    .trim_end()
+                    .chars()
+                    .take(60)
+                    .collect::<String>();
+                Error::invalid(
+                    path,
+                    format!("line {}", index + 1),
+                    "a JSON object with a whole step",
+                    found,
+                )
+            })?;
         if step > last {
             break;
         }

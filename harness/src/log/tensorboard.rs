@@ -56,7 +56,13 @@ impl EventFile {
 
     fn write(&mut self, message: &[u8]) -> Result<()> {
         let length = (message.len() as u64).to_le_bytes();
-        let frame = [&length, &masked_crc32c(&length).to_le_bytes()[..], message, &masked_crc32c(message).to_le_bytes()].concat();
+        let frame = [
+            &length,
+            &masked_crc32c(&length).to_le_bytes()[..],
+            message,
+            &masked_crc32c(message).to_le_bytes(),
+        ]
+        .concat();
         self.file.write_all(&frame).map_err(Error::io(&self.path, "write"))
     }
 }
@@ -70,7 +76,9 @@ pub fn tag(name: &str) -> String {
 }
 
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// TensorBoard reads the files of a folder in the order of their names, which begin with the time.

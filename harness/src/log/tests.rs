@@ -9,7 +9,16 @@ use std::sync::{Arc, Mutex};
 fn train(logger: &mut Logger, steps: std::ops::RangeInclusive<u64>) {
     for step in steps {
         logger.progress(step, 1.0 / step as f64, 10);
-        logger.log(step, &[("loss", 1.0 / step as f64), ("num_tokens", 10.0 * step as f64), ("epoch", step as f64 / 7.0)]).unwrap();
+        logger
+            .log(
+                step,
+                &[
+                    ("loss", 1.0 / step as f64),
+                    ("num_tokens", 10.0 * step as f64),
+                    ("epoch", step as f64 / 7.0),
+                ],
+            )
+            .unwrap();
         if step % 2 == 0 {
             logger.log(step, &[("eval_loss", 0.1 + step as f64)]).unwrap();
         }
@@ -23,8 +32,16 @@ fn a_resumed_log_equals_the_uninterrupted_one() {
     train(&mut Logger::open(parts.path(), None, 6, Start::Fresh).unwrap(), 1..=5);
     // Killed in the middle of a line, after a checkpoint at step 4.
     let path = parts.path().join("metrics.jsonl");
-    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"step\":6,\"lo").unwrap();
-    train(&mut Logger::open(parts.path(), None, 6, Start::After(4)).unwrap(), 5..=6);
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"{\"step\":6,\"lo")
+        .unwrap();
+    train(
+        &mut Logger::open(parts.path(), None, 6, Start::After(4)).unwrap(),
+        5..=6,
+    );
     assert_eq!(read(path).unwrap(), read(whole.path().join("metrics.jsonl")).unwrap());
 }
 
@@ -34,8 +51,13 @@ fn a_line_is_a_json_object_that_is_there_at_once() {
     let path = folder.path().join("metrics.jsonl");
     write(&path, "old\n").unwrap();
     let mut metrics = Metrics::open(&path, Start::Fresh).unwrap();
-    metrics.log(1, &[("loss", 0.1), ("num_tokens", 128.0), ("grad_norm", f64::NAN)]).unwrap();
-    assert_eq!(read_to_string(&path).unwrap(), "{\"step\":1,\"loss\":0.1,\"num_tokens\":128,\"grad_norm\":null}\n");
+    metrics
+        .log(1, &[("loss", 0.1), ("num_tokens", 128.0), ("grad_norm", f64::NAN)])
+        .unwrap();
+    assert_eq!(
+        read_to_string(&path).unwrap(),
+        "{\"step\":1,\"loss\":0.1,\"num_tokens\":128,\"grad_norm\":null}\n"
+    );
     metrics.sync().unwrap();
 }
 
@@ -43,7 +65,11 @@ fn a_line_is_a_json_object_that_is_there_at_once() {
 fn a_log_cut_at_any_byte_is_repaired() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.jsonl");
-    let lines = ["{\"step\":1,\"loss\":2.5}\n", "{\"step\":2,\"loss\":2.25}\n", "{\"step\":2,\"eval_loss\":3.5}\n"];
+    let lines = [
+        "{\"step\":1,\"loss\":2.5}\n",
+        "{\"step\":2,\"loss\":2.25}\n",
+        "{\"step\":2,\"eval_loss\":3.5}\n",
+    ];
     let text = lines.concat();
     for cut in 0..=text.len() {
         write(&path, &text[..cut]).unwrap();
@@ -64,7 +90,12 @@ fn a_broken_line_before_the_last_is_named() {
         let text = format!("{{\"step\":1}}\n{broken}\n{{\"step\":2}}\n");
         write(&path, &text).unwrap();
         let error = Metrics::open(&path, Start::After(2)).unwrap_err().to_string();
-        assert!(error.ends_with(&format!("metrics.jsonl: line 2: expected a JSON object with a whole step, found {broken}")), "{error}");
+        assert!(
+            error.ends_with(&format!(
+                "metrics.jsonl: line 2: expected a JSON object with a whole step, found {broken}"
+            )),
+            "{error}"
+        );
         assert_eq!(read_to_string(&path).unwrap(), text, "a refused log is left alone");
     }
 }
@@ -106,7 +137,13 @@ fn an_event_file_holds_the_scalars() {
     };
     assert_eq!(body(0), b"\x10\x00\x1a\x0dbrain.Event:2");
     assert_eq!(body(1), b"\x10\xac\x02\x3a\x02\x08\x01");
-    let scalars = [b"\x10\xac\x02\x2a\x25".as_slice(), b"\x0a\x11\x0a\x0atrain/loss\x15", &0.5f32.to_le_bytes(), b"\x0a\x10\x0a\x09eval/loss\x15", &(-2f32).to_le_bytes()];
+    let scalars = [
+        b"\x10\xac\x02\x2a\x25".as_slice(),
+        b"\x0a\x11\x0a\x0atrain/loss\x15",
+        &0.5f32.to_le_bytes(),
+        b"\x0a\x10\x0a\x09eval/loss\x15",
+        &(-2f32).to_le_bytes(),
+    ];
     assert_eq!(body(2).len(), scalars.concat().len());
     assert_eq!(body(2), scalars.concat());
     assert_eq!(frames.len(), 3);
@@ -140,18 +177,32 @@ fn lines_show_step_metrics_speed_and_time_left() {
     let out = Shared::default();
     let mut display = Display::lines(out.clone(), 30, 10);
     display.progress(20, 2.5, 1000);
-    display.log(20, &[("loss", 2.5), ("learning_rate", 1.25e-5), ("num_tokens", 123456.0)]);
-    display.log(20, &[("eval_loss", 2.0625)]);
+    display.log(
+        20,
+        &[("loss", 2.5), ("learning_rate", 1.25e-5), ("num_tokens", 123456.0)],
+    );
+    display.log(20, &[("eval_loss", 2.0626)]);
     let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with("step 20/30  loss 2.500  learning_rate 1.250e-5  num_tokens 123456  "), "{text}");
+    assert!(
+        lines[0].starts_with("step 20/30  loss 2.500  learning_rate 1.250e-5  num_tokens 123456  "),
+        "{text}"
+    );
     assert!(lines[0].ends_with(" tokens/s  0:00 left"), "{text}");
     assert_eq!(lines[1], "step 20/30  eval_loss 2.063");
 }
 
 #[test]
 fn numbers_and_times_are_short() {
-    for (value, text) in [(0.0, "0"), (3.0, "3"), (0.01234567, "0.01235"), (9999.9, "10000"), (123.456, "123.5"), (1e-7, "1.000e-7"), (f64::NAN, "NaN")] {
+    for (value, text) in [
+        (0.0, "0"),
+        (3.0, "3"),
+        (0.01234567, "0.01235"),
+        (9999.9, "10000"),
+        (123.456, "123.5"),
+        (1e-7, "1.000e-7"),
+        (f64::NAN, "NaN"),
+    ] {
         assert_eq!(short(value), text);
     }
     assert_eq!((clock(59.6), clock(3725.0)), ("1:00".into(), "1:02:05".into()));
