@@ -23,7 +23,8 @@ impl Best {
         }
     }
 
-    /// Takes in an evaluation; true when it is better than all before. Equal is not better and NaN never is, as in transformers.
+    /// Takes in an evaluation; true when it is better than all before. Equal is not better and NaN never is, as in
+    /// transformers.
     pub fn update(&mut self, step: u64, value: f64) -> bool {
         let better = match (self.best, self.direction) {
             (None, _) => !value.is_nan(),

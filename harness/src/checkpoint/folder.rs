@@ -182,9 +182,9 @@ pub fn latest_valid(output_dir: &Path) -> Result<Newest> {
     })
 }
 
-/// Removes checkpoints beyond `limit` and returns their steps. `keep` has the one just written, which is known to be good, and
-/// the best: they stay even when they are more than `limit`. Steps after all of `keep` go first: they are of a run that was given up
-/// by resuming from an earlier one.
+/// Removes checkpoints beyond `limit` and returns their steps. `keep` has the one just written, which is known to be
+/// good, and the best: they stay even when they are more than `limit`. Steps after all of `keep` go first: they are
+/// of a run that was given up by resuming from an earlier one.
 ///
 /// # Errors
 /// `Error::Io`.

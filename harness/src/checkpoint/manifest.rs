@@ -57,7 +57,8 @@ impl Entry {
 /// Reads every file of a checkpoint and compares it with the manifest.
 ///
 /// # Errors
-/// `Error::Io` for a file that is missing; `Error::Invalid`, naming file, expected and found, for one of another size or checksum.
+/// `Error::Io` for a file that is missing; `Error::Invalid`, naming file, expected and found, for one of another size
+/// or checksum.
 pub fn verify(checkpoint: &Path) -> Result<Checkpoint> {
     let path = checkpoint.join(NAME);
     let text = std::fs::read(&path).map_err(Error::io(&path, "read"))?;

@@ -1,8 +1,8 @@
 //! Checkpoints that are whole or not there, the output folder, and stopping on a signal.
 //!
-//! `checkpoint-<step>/` is written beside its place in a hidden folder: every file is synced, `manifest.json` with the size and
-//! CRC-32 of each comes last, then one rename, then a sync of the parent. An error or a kill leaves the earlier checkpoints as
-//! they were; a file that was cut or changed later is found by its checksum.
+//! `checkpoint-<step>/` is written beside its place in a hidden folder: every file is synced, `manifest.json` with
+//! the size and CRC-32 of each comes last, then one rename, then a sync of the parent. An error or a kill leaves the
+//! earlier checkpoints as they were; a file that was cut or changed later is found by its checksum.
 //!
 //! ```no_run
 //! # fn main() -> model_qwen2::Result<()> {

@@ -2,7 +2,7 @@
 use super::folder::{aside, folder_name, hidden};
 use super::manifest::{Checkpoint, Entry, Manifest, NAME};
 use model_qwen2::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -73,8 +73,8 @@ impl Writer {
     /// Syncs everything, writes the manifest, gives the folder its name. One that has the name already is replaced.
     ///
     /// # Errors
-    /// `Error::Io`, or `Error::Invalid` for a file that was not closed; the hidden folder is gone then and earlier checkpoints are
-    /// as they were.
+    /// `Error::Io`, or `Error::Invalid` for a file that was not closed; the hidden folder is gone then and earlier
+    /// checkpoints are as they were.
     pub fn commit(mut self) -> Result<Checkpoint> {
         let mut entries = BTreeMap::new();
         for (name, entry) in std::mem::take(&mut self.entries) {
@@ -101,8 +101,8 @@ impl Writer {
         let old = self.output_dir.join(aside(self.step));
         remove(&old)?;
         if path.exists() {
-            // A folder with files in it cannot be renamed over. Killed between the two renames, the old one is put back by
-            // OutputDir::open.
+            // A folder with files in it cannot be renamed over. Killed between the two renames, the old one is put
+            // back by OutputDir::open.
             fs::rename(&path, &old).map_err(Error::io(&path, "rename"))?;
         }
         if let Err(error) = fs::rename(&self.folder, &path) {
@@ -124,12 +124,12 @@ impl Writer {
             if path.is_dir() {
                 self.add_folder(&path, &format!("{name}/"), entries)?;
                 sync_folder(&path)?;
-            } else if !entries.contains_key(&name) {
+            } else if let btree_map::Entry::Vacant(place) = entries.entry(name) {
                 // Windows syncs only what is open for writing; a copied file may be read-only.
                 let file = File::options().read(true).write(cfg!(windows)).open(&path);
                 file.and_then(|file| file.sync_all())
                     .map_err(Error::io(&path, "sync"))?;
-                entries.insert(name, Entry::of(&path)?);
+                place.insert(Entry::of(&path)?);
             }
         }
         Ok(())

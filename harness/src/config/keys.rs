@@ -133,10 +133,15 @@ macro_rules! keys {
                 },)*]
             }
 
-            fn set(&mut self, name: &str, given: &$crate::config::Given) -> Option<Result<(), $crate::config::Mismatch>> {
+            fn set(
+                &mut self,
+                name: &str,
+                given: &$crate::config::Given,
+            ) -> Option<Result<(), $crate::config::Mismatch>> {
                 Some(match name {
                     $(stringify!($key) => {
-                        $crate::config::keys::read(given, $crate::config::keys::range!($($range)?)).map(|value| self.$key = value)
+                        $crate::config::keys::read(given, $crate::config::keys::range!($($range)?))
+                            .map(|value| self.$key = value)
                     })*
                     _ => return None,
                 })

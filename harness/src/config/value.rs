@@ -246,7 +246,9 @@ impl Value for Steps {
 
 /// Declares an enum whose variants are written as the names beside them; the first name is the one that is saved.
 macro_rules! choice {
-    ($(#[$meta:meta])* pub enum $Name:ident { $($(#[doc = $doc:literal])+ $Variant:ident = $name:literal $(| $alias:literal)*,)+ }) => {
+    ($(#[$meta:meta])* pub enum $Name:ident {
+        $($(#[doc = $doc:literal])+ $Variant:ident = $name:literal $(| $alias:literal)*,)+
+    }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $Name { $($(#[doc = $doc])+ $Variant,)+ }

@@ -1,7 +1,9 @@
-//! What a run says while it runs: metrics.jsonl with TRL's names, TensorBoard event files, and a bar or lines for people.
+//! What a run says while it runs: metrics.jsonl with TRL's names, TensorBoard event files, and a bar or lines for
+//! people.
 //!
-//! metrics.jsonl has one JSON object a line, `step` first; a number that is not finite is null. On resume the lines after the
-//! checkpoint are cut off, so the log of a run that was stopped and resumed equals that of one that was not.
+//! metrics.jsonl has one JSON object a line, `step` first; a number that is not finite is null. On resume the lines
+//! after the checkpoint are cut off, so the log of a run that was stopped and resumed equals that of one that was
+//! not.
 mod display;
 mod metrics;
 mod tensorboard;
@@ -42,7 +44,8 @@ pub struct Logger {
 }
 
 impl Logger {
-    /// Opens `output_dir`/metrics.jsonl and, where a folder is given for it, an event file; the bar runs to `total` steps.
+    /// Opens `output_dir`/metrics.jsonl and, where a folder is given for it, an event file; the bar runs to `total`
+    /// steps.
     ///
     /// # Errors
     /// `Error::Io`; `Error::Invalid` when the metrics.jsonl to go on with has a broken line before its last.
@@ -72,7 +75,8 @@ impl Logger {
         Ok(())
     }
 
-    /// Brings metrics.jsonl to the disk. Call it before a checkpoint is committed: a checkpoint must never be ahead of its log.
+    /// Brings metrics.jsonl to the disk. Call it before a checkpoint is committed: a checkpoint must never be ahead
+    /// of its log.
     ///
     /// # Errors
     /// `Error::Io`.

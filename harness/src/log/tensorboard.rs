@@ -1,8 +1,8 @@
 //! TensorBoard event files: TFRecord frames around hand-encoded protobuf messages.
 //!
 //! A frame is the length (u64), its masked CRC-32C, the message, its masked CRC-32C, all little-endian
-//! (tensorflow/core/lib/io/record_writer.h). The messages are `Event` and `Summary` of tensorflow/core/util/event.proto and
-//! framework/summary.proto; only the fields written here are encoded.
+//! (tensorflow/core/lib/io/record_writer.h). The messages are `Event` and `Summary` of
+//! tensorflow/core/util/event.proto and framework/summary.proto; only the fields written here are encoded.
 use super::Start;
 use model_qwen2::{Error, Result};
 use std::fs::{File, OpenOptions, create_dir_all};
@@ -18,8 +18,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Creates a new file in `folder`. A resumed run goes on in a file of its own; its first record tells TensorBoard to drop the
-    /// points of earlier files after the step where it goes on.
+    /// Creates a new file in `folder`. A resumed run goes on in a file of its own; its first record tells TensorBoard
+    /// to drop the points of earlier files after the step where it goes on.
     ///
     /// # Errors
     /// `Error::Io`.
