@@ -53,8 +53,16 @@ pub(super) fn read<T: Value>(given: &Given, range: Option<&dyn Range>) -> Result
         Given::Words(words) => T::from_words(words),
     };
     value
-        .filter(|value| value.number().zip(range).is_none_or(|(number, range)| range.holds(number)))
-        .ok_or_else(|| Mismatch { expected: expected::<T>(range), found: found(given) })
+        .filter(|value| {
+            value
+                .number()
+                .zip(range)
+                .is_none_or(|(number, range)| range.holds(number))
+        })
+        .ok_or_else(|| Mismatch {
+            expected: expected::<T>(range),
+            found: found(given),
+        })
 }
 
 /// The type's words, then the range's.
@@ -125,10 +133,15 @@ macro_rules! keys {
                 },)*]
             }
 
-            fn set(&mut self, name: &str, given: &$crate::config::Given) -> Option<Result<(), $crate::config::Mismatch>> {
+            fn set(
+                &mut self,
+                name: &str,
+                given: &$crate::config::Given,
+            ) -> Option<Result<(), $crate::config::Mismatch>> {
                 Some(match name {
                     $(stringify!($key) => {
-                        $crate::config::keys::read(given, $crate::config::keys::range!($($range)?)).map(|value| self.$key = value)
+                        $crate::config::keys::read(given, $crate::config::keys::range!($($range)?))
+                            .map(|value| self.$key = value)
                     })*
                     _ => return None,
                 })

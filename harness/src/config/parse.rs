@@ -1,15 +1,13 @@
 //! From a file and flags to a checked configuration. Flags win over the file; every complaint names its place.
+use super::keys::{Given, Key, Keys};
+use super::nearest::known;
+use super::shared::{Shared, Switches};
+use super::whole::{Config, Place, Trainer, all_keys};
+use super::{refused, value};
+use model_qwen2::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-use model_qwen2::{Error, Result};
-use serde::de::DeserializeOwned;
 use toml::de::{DeTable, DeValue};
-
-use super::keys::{Given, Key, Keys};
-use super::shared::{Scheduler, Shared, Strategy, Switches};
-use super::value::Steps;
-use super::{refused, value};
 
 /// Other names of keys.
 const ALIASES: &[(&str, &str)] = &[
@@ -17,27 +15,6 @@ const ALIASES: &[(&str, &str)] = &[
     ("activation_checkpointing", "gradient_checkpointing"),
     ("resume_from_checkpoint", "resume"),
 ];
-
-/// The keys of one trainer.
-pub trait Trainer: Keys {
-    /// The subcommand's name.
-    const COMMAND: &'static str;
-
-    /// Checks what involves several keys.
-    fn validate(config: &Config<Self>) -> Result<()>;
-}
-
-/// A trainer's whole configuration. In code, start from `Config::default()` and set fields.
-#[derive(Debug, Clone, Default)]
-pub struct Config<K> {
-    /// What every trainer has.
-    pub shared: Shared,
-    /// What this trainer has.
-    pub own: K,
-    /// How to run; not saved.
-    pub switches: Switches,
-    places: BTreeMap<String, Place>,
-}
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -48,31 +25,19 @@ pub enum Parsed<K> {
     Help(String),
 }
 
-/// Where a key was given: the file (or "command line"), and the field within it.
-#[derive(Debug, Clone)]
-struct Place {
-    path: PathBuf,
-    field: String,
-}
-
-impl Place {
-    fn invalid(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        Error::invalid(&self.path, self.field.clone(), expected, found)
-    }
-}
-
 /// What was given for one key, and where.
 struct Entry {
     given: Given,
     place: Place,
 }
 
-/// Reads the arguments that follow the subcommand: `--config run.toml` and `--key value` (`--key=value`, `--key-name`, a bare
-/// `--switch`, several words for a list, `--dataset.path` for a key inside a table). Flags win over the file.
+/// Reads the arguments that follow the subcommand: `--config run.toml` and `--key value` (`--key=value`,
+/// `--key-name`, a bare `--switch`, several words for a list, `--dataset.path` for a key inside a table). Flags win
+/// over the file.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an unknown key (names the nearest), a wrong value, keys that exclude each other; [`Error::Io`] for the
-/// file. A flag's path is "command line".
+/// [`Error::Invalid`] for an unknown key (names the nearest), a wrong value, keys that exclude each other;
+/// [`Error::Io`] for the file. A flag's path is "command line".
 pub fn parse<K: Trainer>(args: impl IntoIterator<Item = String>) -> Result<Parsed<K>> {
     let mut flags = Vec::new();
     let mut file = None;
@@ -106,7 +71,13 @@ fn split(args: impl IntoIterator<Item = String>) -> Result<Vec<(String, Vec<Stri
         let Some(flag) = arg.strip_prefix("--").or_else(|| (arg == "-h").then_some("help")) else {
             match flags.last_mut() {
                 Some((_, words)) => words.push(arg),
-                None => return Err(Place { path: "command line".into(), field: "first argument".into() }.invalid("a --flag", arg)),
+                None => {
+                    return Err(Place {
+                        path: "command line".into(),
+                        field: "first argument".into(),
+                    }
+                    .invalid("a --flag", arg));
+                }
             }
             continue;
         };
@@ -125,33 +96,53 @@ fn split(args: impl IntoIterator<Item = String>) -> Result<Vec<(String, Vec<Stri
 }
 
 fn flag_place(name: &str) -> Place {
-    Place { path: "command line".into(), field: format!("--{name}") }
+    Place {
+        path: "command line".into(),
+        field: format!("--{name}"),
+    }
 }
 
 fn canonical(name: &str) -> &str {
-    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, key)| key)
+    ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == name)
+        .map_or(name, |(_, key)| key)
 }
 
 fn read_file(path: &Path, entries: &mut BTreeMap<String, Entry>, places: &mut BTreeMap<String, Place>) -> Result<()> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
     let line = |offset: usize| text[..offset].matches('\n').count() + 1;
     let broken = |error: toml::de::Error| {
-        let field = error.span().map_or("content".into(), |span| format!("line {}", line(span.start)));
+        let field = error
+            .span()
+            .map_or("content".into(), |span| format!("line {}", line(span.start)));
         Error::invalid(path, field, "TOML", error.message().trim())
     };
     let table: toml::Table = text.parse().map_err(broken)?;
     let spans = DeTable::parse(&text).map_err(broken)?;
     find_places(spans.get_ref(), "", &mut |key, offset| {
-        let place = Place { path: path.into(), field: format!("line {}: {key}", line(offset)) };
+        let place = Place {
+            path: path.into(),
+            field: format!("line {}: {key}", line(offset)),
+        };
         places.insert(canonical(&key).to_owned(), place);
     });
     for (name, value) in table {
         let key = canonical(&name).to_owned();
-        let place = places.get(&key).cloned().unwrap_or(Place { path: path.into(), field: name.clone() });
+        let place = places.get(&key).cloned().unwrap_or(Place {
+            path: path.into(),
+            field: name.clone(),
+        });
         if entries.contains_key(&key) {
             return Err(place.invalid("one of the key's names", format!("both {key} and its other name")));
         }
-        entries.insert(key, Entry { given: Given::Toml(value), place });
+        entries.insert(
+            key,
+            Entry {
+                given: Given::Toml(value),
+                place,
+            },
+        );
     }
     Ok(())
 }
@@ -174,12 +165,15 @@ fn merge_flag(
     places: &mut BTreeMap<String, Place>,
 ) -> Result<()> {
     let place = flag_place(name);
-    let (root, rest) = name.split_once('.').map_or((name, None), |(root, rest)| (root, Some(rest)));
+    let (root, rest) = name
+        .split_once('.')
+        .map_or((name, None), |(root, rest)| (root, Some(rest)));
     let key = canonical(root).to_owned();
     let given = match rest {
         None => Given::Words(words),
         Some(rest) => {
-            let value = <toml::Value as value::Value>::from_words(&words).ok_or_else(|| place.invalid("a value", "none"))?;
+            let value =
+                <toml::Value as value::Value>::from_words(&words).ok_or_else(|| place.invalid("a value", "none"))?;
             let mut whole = match entries.remove(&key).map(|entry| entry.given) {
                 None => toml::Value::Table(toml::Table::new()),
                 Some(Given::Toml(whole)) => whole,
@@ -198,14 +192,18 @@ fn merge_flag(
 
 /// Puts `value` at the dotted `path` inside `whole`; the value that is in the way is the error.
 fn insert(whole: &mut toml::Value, path: &str, value: toml::Value) -> Result<(), toml::Value> {
-    let toml::Value::Table(table) = whole else { return Err(whole.clone()) };
+    let toml::Value::Table(table) = whole else {
+        return Err(whole.clone());
+    };
     match path.split_once('.') {
         None => {
             table.insert(path.into(), value);
             Ok(())
         }
         Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            let inner = table
+                .entry(first)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()));
             insert(inner, rest, value)
         }
     }
@@ -222,145 +220,23 @@ impl<K: Trainer> Config<K> {
             Some(Ok(())) => Ok(()),
             Some(Err(mismatch)) => Err(entry.place.invalid(mismatch.expected, mismatch.found)),
             None => Err(match refused::reason(name) {
-                Some(reason) => entry.place.invalid(format!("a key that this trainer takes: {reason}"), format!("TRL's {name}")),
+                Some(reason) => entry.place.invalid(
+                    format!("a key that this trainer takes: {reason}"),
+                    format!("TRL's {name}"),
+                ),
                 None => {
                     let keys = all_keys::<K>();
-                    let names = keys.iter().map(|key| key.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
-                    entry.place.invalid(known(name, names), format!("the unknown key {name}"))
+                    let names = keys
+                        .iter()
+                        .map(|key| key.name)
+                        .chain(ALIASES.iter().map(|(alias, _)| *alias));
+                    entry
+                        .place
+                        .invalid(known(name, names), format!("the unknown key {name}"))
                 }
             }),
         }
     }
-
-    /// Checks what involves several keys. [`parse`] calls it; call it again after setting fields in code.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming the key.
-    pub fn validate(&self) -> Result<()> {
-        let shared = &self.shared;
-        if shared.model_name_or_path.as_os_str().is_empty() {
-            return Err(self.invalid("model_name_or_path", "the folder of a model", "nothing"));
-        }
-        if shared.dataset.is_none() {
-            return Err(self.invalid("dataset", "a table that names the data", "nothing"));
-        }
-        let warm = shared.warmup_steps != Steps::Count(0);
-        if warm && shared.warmup_ratio.is_some() {
-            return Err(self.invalid("warmup_ratio", "warmup_steps or warmup_ratio, not both", "both"));
-        }
-        if shared.lr_scheduler_type == Scheduler::Constant && (warm || shared.warmup_ratio.is_some_and(|ratio| ratio > 0.0)) {
-            return Err(self.invalid("lr_scheduler_type", "constant_with_warmup, since a warm-up is set", "constant"));
-        }
-        if let Err(precision) = shared.precision() {
-            let found = format!("bf16 = {} and dtype = {}", precision.bf16, precision.dtype.name());
-            return Err(self.invalid("bf16", "bf16 and dtype that agree", found));
-        }
-        if shared.load_best_model_at_end {
-            self.validate_best()?;
-        }
-        K::validate(self)
-    }
-
-    /// The best checkpoint can be kept only when each evaluation that may be best has a checkpoint. As transformers.
-    fn validate_best(&self) -> Result<()> {
-        let (eval, save) = (self.shared.eval_strategy, self.shared.save_strategy);
-        if eval == Strategy::No || eval != save {
-            let found = format!("eval_strategy = {}, save_strategy = {}", eval.name(), save.name());
-            return Err(self.invalid("load_best_model_at_end", "the same eval_strategy and save_strategy, steps or epoch", found));
-        }
-        let (eval, save) = (self.shared.eval_steps.unwrap_or(self.shared.logging_steps), self.shared.save_steps);
-        let multiple = match (save, eval) {
-            (Steps::Count(save), Steps::Count(eval)) => save % eval == 0,
-            // Steps of a share are rounded, so only equal ones are sure to meet.
-            (save, eval) => save == eval,
-        };
-        if self.shared.eval_strategy == Strategy::Steps && !multiple {
-            let found = format!("save_steps = {save:?}, eval_steps = {eval:?}");
-            return Err(self.invalid("load_best_model_at_end", "save_steps that is a multiple of eval_steps", found));
-        }
-        Ok(())
-    }
-
-    /// An error about `key` (dotted, for a key inside a table) that names the place where it was given.
-    pub fn invalid(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        let mut known = key;
-        loop {
-            match (self.places.get(known), known.rsplit_once('.')) {
-                (Some(place), _) => return place.invalid(expected, found),
-                (None, Some((outer, _))) => known = outer,
-                (None, None) => return Error::invalid("configuration", key, expected, found),
-            }
-        }
-    }
-
-    /// Reads the table of `key` ("dataset") as another module's struct.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] naming the place; for an unknown field also the nearest one.
-    pub fn section<T: DeserializeOwned>(&self, key: &str, table: &toml::Value) -> Result<T> {
-        table.clone().try_into().map_err(|error: toml::de::Error| {
-            // What serde says: "unknown field `pth`, expected `path` or `split`", then on its own line "in `a.b`".
-            let text = error.to_string();
-            let inside = text.lines().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
-            let key = inside.map_or(key.to_owned(), |inside| format!("{key}.{inside}"));
-            let message = error.message().trim();
-            let mut names = message.split('`').skip(1).step_by(2);
-            match (message.starts_with("unknown field"), names.next()) {
-                (true, Some(field)) => {
-                    self.invalid(&format!("{key}.{field}"), known(field, names), format!("the unknown key {field}"))
-                }
-                _ => self.invalid(&key, "a value of the right type", message),
-            }
-        })
-    }
-
-    /// The resolved configuration, every key that is set. Reading it back gives the same run.
-    pub fn to_toml(&self) -> toml::Table {
-        let mut table = self.shared.to_toml();
-        table.extend(self.own.to_toml());
-        table
-    }
-
-    /// The keys whose values differ from those of a saved configuration, as `key: old -> new`: what to warn about on resume.
-    pub fn differences(&self, saved: &toml::Table) -> Vec<String> {
-        let now = self.to_toml();
-        let show = |value: Option<&toml::Value>| value.map_or("unset".into(), ToString::to_string);
-        all_keys::<K>()
-            .iter()
-            .map(|key| (key.name, saved.get(key.name), now.get(key.name)))
-            .filter(|(_, old, new)| old != new)
-            .map(|(name, old, new)| format!("{name}: {} -> {}", show(old), show(new)))
-            .collect()
-    }
-}
-
-fn all_keys<K: Trainer>() -> Vec<Key> {
-    [Shared::keys(), K::keys(), Switches::keys()].concat()
-}
-
-/// "a known key", with the nearest when one is near.
-fn known<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> String {
-    let nearest = names.map(|known| (distance(name, known), known)).min();
-    match nearest.filter(|(distance, _)| *distance <= 2 + name.len() / 3) {
-        Some((_, nearest)) => format!("a known key; the nearest is {nearest}"),
-        None => "a known key; --help lists them".into(),
-    }
-}
-
-/// Levenshtein's distance in characters.
-pub(super) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn help<K: Trainer>() -> String {
@@ -369,10 +245,20 @@ fn help<K: Trainer>() -> String {
          Keys have TRL's names; in the file and as flags, where dashes may stand for underscores. Flags win.\n",
         K::COMMAND
     );
-    let groups = [(K::COMMAND, K::keys()), ("every trainer", Shared::keys()), ("this run only", Switches::keys())];
+    let groups = [
+        (K::COMMAND, K::keys()),
+        ("every trainer", Shared::keys()),
+        ("this run only", Switches::keys()),
+    ];
     for (title, keys) in groups {
         text += &format!("\nKeys of {title}:\n");
-        for Key { name, expected, default, help } in keys {
+        for Key {
+            name,
+            expected,
+            default,
+            help,
+        } in keys
+        {
             let default = default.map_or(String::new(), |default| format!(" [default: {default}]"));
             text += &format!("  --{name} <{expected}>\n        {help}{default}\n");
         }

@@ -2,7 +2,10 @@
 
 /// Name (with `*` at its end: all that begin so) and reason.
 const REFUSED: &[(&str, &str)] = &[
-    ("fp16*", "there is no float16 training; use bf16 = true or dtype = \"f32\""),
+    (
+        "fp16*",
+        "there is no float16 training; use bf16 = true or dtype = \"f32\"",
+    ),
     ("bf16_full_eval", "evaluation runs in the training's dtype"),
     ("tf32", "there is no TF32; use dtype"),
     ("deepspeed", "a run is one process; leave it out"),
@@ -42,31 +45,64 @@ const REFUSED: &[(&str, &str)] = &[
     ("log_level*", "leave it out"),
     ("disable_tqdm", "the bar shows on a terminal only; leave it out"),
     ("enable_jit_checkpoint", "SIGTERM always saves; leave it out"),
-    ("ignore_data_skip", "a resumed run goes on where it stopped; leave it out"),
+    (
+        "ignore_data_skip",
+        "a resumed run goes on where it stopped; leave it out",
+    ),
     ("lr_scheduler_kwargs", "it is not supported"),
-    ("optim_args", "it is not supported; see adam_beta1, adam_beta2, adam_epsilon"),
+    (
+        "optim_args",
+        "it is not supported; see adam_beta1, adam_beta2, adam_epsilon",
+    ),
     ("optim_target_modules", "it is not supported"),
     ("label_smoothing_factor", "it is not supported"),
     ("neftune_noise_alpha", "it is not supported"),
-    ("auto_find_batch_size", "it is not supported; set per_device_train_batch_size"),
+    (
+        "auto_find_batch_size",
+        "it is not supported; set per_device_train_batch_size",
+    ),
     ("router_aux_loss_coef", "mixture-of-experts models are not supported"),
     ("logging_strategy", "use logging_steps"),
     ("eval_packing", "it is not supported; evaluation follows packing"),
     ("eval_on_start", "it is not supported; use proximal eval"),
     ("eval_delay", "it is not supported"),
-    ("activation_checkpointing_kwargs", "it is not supported; see gradient_checkpointing"),
-    ("gradient_checkpointing_kwargs", "it is not supported; see gradient_checkpointing"),
+    (
+        "activation_checkpointing_kwargs",
+        "it is not supported; see gradient_checkpointing",
+    ),
+    (
+        "gradient_checkpointing_kwargs",
+        "it is not supported; see gradient_checkpointing",
+    ),
     ("use_cache", "training keeps no cache; leave it out"),
-    ("logging_nan_inf_filter", "a loss that is not finite stops the run; leave it out"),
-    ("include_num_input_tokens_seen", "num_tokens is always logged; leave it out"),
+    (
+        "logging_nan_inf_filter",
+        "a loss that is not finite stops the run; leave it out",
+    ),
+    (
+        "include_num_input_tokens_seen",
+        "num_tokens is always logged; leave it out",
+    ),
     ("project", "use run_name"),
-    ("prediction_loss_only", "evaluation keeps no predictions; use proximal eval"),
-    ("eval_do_concat_batches", "evaluation keeps no predictions; leave it out"),
+    (
+        "prediction_loss_only",
+        "evaluation keeps no predictions; use proximal eval",
+    ),
+    (
+        "eval_do_concat_batches",
+        "evaluation keeps no predictions; leave it out",
+    ),
     ("eval_use_gather_object", "a run is one process; leave it out"),
-    ("eval_accumulation_steps", "evaluation keeps no predictions; leave it out"),
+    (
+        "eval_accumulation_steps",
+        "evaluation keeps no predictions; leave it out",
+    ),
     ("include_for_metrics", "evaluation keeps no predictions; leave it out"),
     ("batch_eval_metrics", "evaluation keeps no predictions; leave it out"),
-    ("restore_callback_states_from_checkpoint", "there are no callbacks; leave it out"),
+    (
+        "restore_callback_states_from_checkpoint",
+        "there are no callbacks; leave it out",
+    ),
     ("debug", "a number that is not finite is always named; leave it out"),
     ("skip_memory_metrics", "leave it out"),
     ("do_train", "the subcommand says it; leave it out"),
@@ -81,5 +117,8 @@ pub(super) fn reason(name: &str) -> Option<&'static str> {
         Some(start) => name.starts_with(start),
         None => name == pattern,
     };
-    REFUSED.iter().find(|(pattern, _)| holds(pattern)).map(|(_, reason)| *reason)
+    REFUSED
+        .iter()
+        .find(|(pattern, _)| holds(pattern))
+        .map(|(_, reason)| *reason)
 }

@@ -1,7 +1,7 @@
 //! The keys of `proximal sft`: TRL 1.16's `SFTConfig`.
 use super::keys::keys;
-use super::parse::{Config, Trainer};
 use super::value::choice;
+use super::whole::{Config, Trainer};
 use model_qwen2::Result;
 
 choice! {

@@ -257,7 +257,11 @@ impl Shared {
     pub fn best_metric(&self) -> (String, Direction) {
         let name = self.metric_for_best_model.as_deref().unwrap_or("loss");
         let greater = self.greater_is_better.unwrap_or(!name.ends_with("loss"));
-        let name = if name.starts_with("eval_") { name.to_owned() } else { format!("eval_{name}") };
+        let name = if name.starts_with("eval_") {
+            name.to_owned()
+        } else {
+            format!("eval_{name}")
+        };
         (name, if greater { Direction::Greater } else { Direction::Less })
     }
 

@@ -40,7 +40,9 @@ pub(super) fn guess(word: &str) -> toml::Value {
         return toml::Value::Float(number);
     }
     let compound = word.starts_with(['[', '{', '"']);
-    let parsed = compound.then(|| format!("v = {word}").parse::<toml::Table>().ok()?.remove("v")).flatten();
+    let parsed = compound
+        .then(|| format!("v = {word}").parse::<toml::Table>().ok()?.remove("v"))
+        .flatten();
     parsed.unwrap_or_else(|| toml::Value::String(word.to_owned()))
 }
 
@@ -49,7 +51,9 @@ impl Value for f64 {
         "a number".into()
     }
     fn from_toml(value: &toml::Value) -> Option<Self> {
-        let number = value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))?;
+        let number = value
+            .as_float()
+            .or_else(|| value.as_integer().map(|whole| whole as f64))?;
         number.is_finite().then_some(number)
     }
     fn to_toml(&self) -> Option<toml::Value> {
@@ -176,7 +180,10 @@ impl<T: Value> Value for Vec<T> {
         value.as_array()?.iter().map(T::from_toml).collect()
     }
     fn to_toml(&self) -> Option<toml::Value> {
-        self.iter().map(T::to_toml).collect::<Option<_>>().map(toml::Value::Array)
+        self.iter()
+            .map(T::to_toml)
+            .collect::<Option<_>>()
+            .map(toml::Value::Array)
     }
     fn from_words(words: &[String]) -> Option<Self> {
         if let [word] = words
@@ -184,7 +191,10 @@ impl<T: Value> Value for Vec<T> {
         {
             return Self::from_toml(&list);
         }
-        words.iter().map(|word| T::from_words(std::slice::from_ref(word))).collect()
+        words
+            .iter()
+            .map(|word| T::from_words(std::slice::from_ref(word)))
+            .collect()
     }
 }
 
@@ -236,7 +246,9 @@ impl Value for Steps {
 
 /// Declares an enum whose variants are written as the names beside them; the first name is the one that is saved.
 macro_rules! choice {
-    ($(#[$meta:meta])* pub enum $Name:ident { $($(#[doc = $doc:literal])+ $Variant:ident = $name:literal $(| $alias:literal)*,)+ }) => {
+    ($(#[$meta:meta])* pub enum $Name:ident {
+        $($(#[doc = $doc:literal])+ $Variant:ident = $name:literal $(| $alias:literal)*,)+
+    }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $Name { $($(#[doc = $doc])+ $Variant,)+ }
