@@ -7,8 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(file), Some(folder), Some(dtype)) = (args.next(), args.next(), args.next()) else {
         return Err("usage: gguf_to_hf FILE FOLDER DTYPE".into());
     };
-    let dtype =
-        Dtype::from_torch_name(&dtype).ok_or("DTYPE: float32, bfloat16, float16 or float64")?;
+    let dtype = Dtype::from_torch_name(&dtype).ok_or("DTYPE: float32, bfloat16, float16 or float64")?;
     let done = convert(file, folder, dtype, DEFAULT_SHARD_BYTES)?;
     println!(
         "{} tensors, {} parameters, {:?}",

@@ -6,7 +6,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "proximal", version, about = "Post-training of language models, from first principles")]
+#[command(
+    name = "proximal",
+    version,
+    about = "Post-training of language models, from first principles"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

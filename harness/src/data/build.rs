@@ -10,17 +10,8 @@ use serde_json::Value;
 pub(super) type Located = (String, Fault);
 
 /// The sample of one row.
-pub(super) fn sample(
-    config: &DatasetConfig,
-    layout: &Layout,
-    row: &Row,
-) -> Result<Sample, Located> {
-    Builder {
-        config,
-        layout,
-        row,
-    }
-    .sample()
+pub(super) fn sample(config: &DatasetConfig, layout: &Layout, row: &Row) -> Result<Sample, Located> {
+    Builder { config, layout, row }.sample()
 }
 
 struct Builder<'a> {
@@ -40,9 +31,7 @@ impl Builder<'_> {
                 )),
             },
             DatasetType::Messages => self.dialogue(),
-            DatasetType::PromptOnly => Ok(Sample::PromptOnly {
-                prompt: self.prompt()?,
-            }),
+            DatasetType::PromptOnly => Ok(Sample::PromptOnly { prompt: self.prompt()? }),
             DatasetType::PromptCompletion => {
                 let prompt = self.prompt()?;
                 let completion = self.answer(Role::Completion, &prompt)?;
@@ -59,12 +48,9 @@ impl Builder<'_> {
                 })
             }
             DatasetType::Preference => {
-                let (prompt, chosen, rejected) =
-                    extract_prompt(self.turns(Role::Chosen)?, self.turns(Role::Rejected)?)
-                        .map_err(|fault| self.at(Role::Rejected, fault))?;
-                let prompt = self
-                    .asked(prompt)
-                    .map_err(|fault| self.at(Role::Chosen, fault))?;
+                let (prompt, chosen, rejected) = extract_prompt(self.turns(Role::Chosen)?, self.turns(Role::Rejected)?)
+                    .map_err(|fault| self.at(Role::Rejected, fault))?;
+                let prompt = self.asked(prompt).map_err(|fault| self.at(Role::Chosen, fault))?;
                 Ok(Sample::Preference {
                     prompt,
                     chosen: self.answered(chosen),
@@ -76,9 +62,7 @@ impl Builder<'_> {
 
     fn dialogue(&self) -> Result<Sample, Located> {
         let mut dialogue = match self.value(Role::Messages)? {
-            Value::Array(list) => {
-                messages(&list).map_err(|fault| self.at(Role::Messages, fault))?
-            }
+            Value::Array(list) => messages(&list).map_err(|fault| self.at(Role::Messages, fault))?,
             Value::Null => Vec::new(),
             other => return Err(self.at(Role::Messages, wrong_kind("a list of messages", &other))),
         };
@@ -168,12 +152,8 @@ pub(super) fn variables(layout: &Layout, row: &Row) -> Result<Row, Located> {
     };
     let at = |fault| (format!("column {:?}", layout.column(Role::Tools)), fault);
     let tools = match layout.value(Role::Tools, row).map_err(at)? {
-        Some(Value::String(text)) => serde_json::from_str(&text).map_err(|e| {
-            at(Fault::new(
-                "tools, a list or JSON in a string",
-                e.to_string(),
-            ))
-        })?,
+        Some(Value::String(text)) => serde_json::from_str(&text)
+            .map_err(|e| at(Fault::new("tools, a list or JSON in a string", e.to_string())))?,
         other => other.unwrap_or(Value::Null),
     };
     if !tools.is_null() {

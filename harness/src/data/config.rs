@@ -33,7 +33,7 @@ mod tests;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct DatasetConfig {
-    /// A file, a folder with splits, or a list of them; relative to the configuration's folder. Files end in `.jsonl`, `.ndjson`,
+    /// A file, a folder with splits, or a list of them; relative to the working directory. Files end in `.jsonl`, `.ndjson`,
     /// `.json`, `.parquet`, `.csv`, `.tsv` or `.txt`.
     pub path: Paths,
     /// The split and the part of it, as Hugging Face writes it: `train`, `train[:1000]`, `train[10%:20%]`, `train+test[-100:]`;
@@ -45,11 +45,7 @@ pub struct DatasetConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_split: Option<String>,
     /// Holds out a part of the samples instead: a fraction below 1, rounded up, or a number of samples.
-    #[serde(
-        default,
-        alias = "test_split_size",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, alias = "test_split_size", skip_serializing_if = "Option::is_none")]
     pub test_size: Option<TestSize>,
     /// The seed of `test_size`. Default 42.
     #[serde(default = "default_seed")]

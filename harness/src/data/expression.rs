@@ -86,9 +86,7 @@ impl Expression {
     pub fn columns(&self) -> Vec<&str> {
         match self {
             Self::Column(name) | Self::Default(name, _) => vec![name],
-            Self::Unary(_, inner) | Self::RoundTo(inner, _) | Self::Extract { text: inner, .. } => {
-                inner.columns()
-            }
+            Self::Unary(_, inner) | Self::RoundTo(inner, _) | Self::Extract { text: inner, .. } => inner.columns(),
         }
     }
 
@@ -97,9 +95,7 @@ impl Expression {
         match self {
             Self::Column(name) => match row.get(name) {
                 Some(Value::Null) => Err(Fault::new(
-                    format!(
-                        "a value in column {name:?} (default({name}, 'text') stands in for one)"
-                    ),
+                    format!("a value in column {name:?} (default({name}, 'text') stands in for one)"),
                     "null",
                 )),
                 Some(value) => Ok(value.clone()),
@@ -116,33 +112,25 @@ impl Expression {
                     Unary::Trim => text.trim().into(),
                 })
             }
-            Self::Extract {
-                text,
-                pattern,
-                default,
-            } => {
+            Self::Extract { text, pattern, default } => {
                 let text = text.text(row)?;
                 let found = pattern.captures(&text).and_then(|c| c.get(1).or(c.get(0)));
                 match (found, default) {
                     (Some(found), _) => Ok(found.as_str().into()),
                     (None, Some(default)) => Ok(default.as_str().into()),
                     (None, None) => Err(Fault::new(
-                        format!(
-                            "a match of {pattern} (a third argument to extract stands in for one)"
-                        ),
+                        format!("a match of {pattern} (a third argument to extract stands in for one)"),
                         format!("none in {:?}", shortened(&text)),
                     )),
                 }
             }
             Self::RoundTo(inner, multiple) => {
                 let text = inner.text(row)?;
-                let number: f64 = text.trim().parse().map_err(|_| {
-                    Fault::new("a number to round", format!("{:?}", shortened(&text)))
-                })?;
-                Ok(
-                    (((number / *multiple as f64 + 0.5).floor() as i64).saturating_mul(*multiple))
-                        .into(),
-                )
+                let number: f64 = text
+                    .trim()
+                    .parse()
+                    .map_err(|_| Fault::new("a number to round", format!("{:?}", shortened(&text))))?;
+                Ok((((number / *multiple as f64 + 0.5).floor() as i64).saturating_mul(*multiple)).into())
             }
             Self::Default(column, text) => match row.get(column) {
                 Some(Value::Null) | None => Ok(text.as_str().into()),
@@ -250,19 +238,9 @@ impl Parser<'_> {
             _ => None,
         };
         let count = arguments.len();
-        let usage = |usage: &str| {
-            Fault::new(
-                usage,
-                format!("{count} arguments or other kinds in {:?}", self.source),
-            )
-        };
+        let usage = |usage: &str| Fault::new(usage, format!("{count} arguments or other kinds in {:?}", self.source));
         let mut arguments = arguments.into_iter();
-        let three = (
-            arguments.next(),
-            arguments.next(),
-            arguments.next(),
-            arguments.next(),
-        );
+        let three = (arguments.next(), arguments.next(), arguments.next(), arguments.next());
         match (name, unary) {
             (_, Some(unary)) => match three {
                 (Some(E(inner)), None, ..) => Ok(Expression::Unary(unary, Box::new(inner))),
@@ -271,9 +249,7 @@ impl Parser<'_> {
             ("extract", _) => {
                 let (text, pattern, default) = match three {
                     (Some(E(text)), Some(Text(pattern)), None, _) => (text, pattern, None),
-                    (Some(E(text)), Some(Text(pattern)), Some(Text(default)), None) => {
-                        (text, pattern, Some(default))
-                    }
+                    (Some(E(text)), Some(Text(pattern)), Some(Text(default)), None) => (text, pattern, Some(default)),
                     _ => {
                         return Err(usage(
                             "extract(column, 'regular expression') or extract(column, 'regular expression', 'default')",
@@ -292,9 +268,7 @@ impl Parser<'_> {
                 (Some(E(inner)), Some(Number(multiple)), None, _) if multiple > 0 => {
                     Ok(Expression::RoundTo(Box::new(inner), multiple))
                 }
-                _ => Err(usage(
-                    "round_to(column, 10), the second a positive whole number",
-                )),
+                _ => Err(usage("round_to(column, 10), the second a positive whole number")),
             },
             ("default", _) => match three {
                 (Some(E(Expression::Column(column))), Some(Text(text)), None, _) => {

@@ -59,9 +59,7 @@ pub(super) fn join(mut table: Table, join: &Join, base: &Path) -> Result<(Table,
     let mut index: HashMap<String, usize> = HashMap::with_capacity(other.rows.len());
     for (i, row) in other.rows.iter().enumerate() {
         let Some(id) = row.get(&join.key).and_then(scalar_text) else {
-            let found = row
-                .get(&join.key)
-                .map_or("no such column", super::row::type_name);
+            let found = row.get(&join.key).map_or("no such column", super::row::type_name);
             let field = format!("{}, column {:?}", other.places[i], join.key);
             return Err(Error::invalid(
                 other.file(i),
@@ -90,10 +88,7 @@ pub(super) fn join(mut table: Table, join: &Join, base: &Path) -> Result<(Table,
             continue;
         };
         for (from, to) in &join.take {
-            row.insert(
-                to.clone(),
-                other.rows[found].get(from).cloned().unwrap_or(Value::Null),
-            );
+            row.insert(to.clone(), other.rows[found].get(from).cloned().unwrap_or(Value::Null));
         }
         kept.push(i);
     }

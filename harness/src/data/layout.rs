@@ -30,10 +30,7 @@ const KINDS: [DatasetType; 5] = [
 /// The roles that a type must have, and those that it may have.
 fn roles(kind: DatasetType) -> (&'static [Role], &'static [Role]) {
     match kind {
-        DatasetType::Preference => (
-            &[Role::Chosen, Role::Rejected],
-            &[Role::Prompt, Role::Tools],
-        ),
+        DatasetType::Preference => (&[Role::Chosen, Role::Rejected], &[Role::Prompt, Role::Tools]),
         DatasetType::PromptCompletion => (&[Role::Prompt, Role::Completion], &[Role::Tools]),
         DatasetType::Messages => (&[Role::Messages], &[Role::Tools]),
         DatasetType::LanguageModeling => (&[Role::Text], &[]),
@@ -72,10 +69,7 @@ impl Layout {
             let there = must
                 .iter()
                 .all(|role| declared.contains_key(role) || own(role).is_some());
-            there
-                && declared
-                    .keys()
-                    .all(|role| must.contains(role) || may.contains(role))
+            there && declared.keys().all(|role| must.contains(role) || may.contains(role))
         };
         let found = match config.kind {
             Some(kind) => Some(kind).filter(|kind| fits(kind)),
@@ -92,19 +86,14 @@ impl Layout {
                 filled.insert(*role, filler);
             }
         }
-        Ok(Self {
-            kind,
-            roles: filled,
-        })
+        Ok(Self { kind, roles: filled })
     }
 
     /// The value of a role; `None` where the layout has no such role, null where the row has none.
     pub fn value(&self, role: Role, row: &Row) -> Result<Option<Value>, Fault> {
         match self.roles.get(&role) {
             None => Ok(None),
-            Some(Filler::Template(template)) => {
-                template.render(row).map(|text| Some(Value::String(text)))
-            }
+            Some(Filler::Template(template)) => template.render(row).map(|text| Some(Value::String(text))),
             Some(Filler::Column(name)) => match row.get(name) {
                 Some(value) => Ok(Some(value.clone())),
                 None if role == Role::Tools => Ok(Some(Value::Null)),
@@ -148,16 +137,11 @@ fn declared(config: &DatasetConfig, table: &Table) -> Result<BTreeMap<Role, Fill
     }
     let templates = [
         (Role::Prompt, "prompt_template", &config.prompt_template),
-        (
-            Role::Completion,
-            "completion_template",
-            &config.completion_template,
-        ),
+        (Role::Completion, "completion_template", &config.completion_template),
     ];
     for (role, field, source) in templates {
         if let Some(source) = source {
-            let template = Template::parse(source, &table.columns)
-                .map_err(|fault| fault.at(table.name(), field))?;
+            let template = Template::parse(source, &table.columns).map_err(|fault| fault.at(table.name(), field))?;
             if declared.insert(role, Filler::Template(template)).is_some() {
                 let expected = format!("either {field} or columns.{}", own_columns(role)[0]);
                 return Err(Error::invalid(table.name(), field, expected, "both"));
@@ -168,11 +152,7 @@ fn declared(config: &DatasetConfig, table: &Table) -> Result<BTreeMap<Role, Fill
 }
 
 /// The error of columns that make no type.
-fn unfit<'a>(
-    config: &DatasetConfig,
-    table: &Table,
-    declared: impl Iterator<Item = &'a Role>,
-) -> Error {
+fn unfit<'a>(config: &DatasetConfig, table: &Table, declared: impl Iterator<Item = &'a Role>) -> Error {
     let names = |roles: &[Role]| {
         roles
             .iter()
@@ -190,9 +170,7 @@ fn unfit<'a>(
     } else {
         format!(", with {} set in the configuration", names(&named))
     };
-    let expected = format!(
-        "{wanted} (columns = {{ prompt = \"…\", completion = \"…\" }} says which columns they are)"
-    );
+    let expected = format!("{wanted} (columns = {{ prompt = \"…\", completion = \"…\" }} says which columns they are)");
     Error::invalid(
         table.name(),
         "columns",

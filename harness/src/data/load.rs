@@ -114,12 +114,7 @@ impl Report {
 /// # Errors
 /// Whatever is wrong with the files or with the configuration for them; an empty sample unless `empty = "drop"`; no sample left.
 pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Dataset, Report)> {
-    let paths: Vec<PathBuf> = config
-        .path
-        .0
-        .iter()
-        .map(|path| resolve(base_dir, path))
-        .collect();
+    let paths: Vec<PathBuf> = config.path.0.iter().map(|path| resolve(base_dir, path)).collect();
     let source = Source::find(&paths)?;
     let mut table = read_split(config, &source, &paths, split)?;
     let mut report = Report {
@@ -141,17 +136,11 @@ pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Da
     let mut items = Vec::with_capacity(table.rows.len());
     for (i, row) in table.rows.iter().enumerate() {
         let at = |field: &str| format!("{}, {field}", table.places[i]);
-        let sample = sample(config, &layout, row)
-            .map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
+        let sample = sample(config, &layout, row).map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
         if let Some(part) = sample.empty_part() {
             if config.empty == Empty::Error {
                 let expected = format!("a {part} (empty = \"drop\" leaves such samples out)");
-                return Err(Error::invalid(
-                    table.file(i),
-                    at(part),
-                    expected,
-                    "an empty one",
-                ));
+                return Err(Error::invalid(table.file(i), at(part), expected, "an empty one"));
             }
             report.empty += 1;
             if report.empty_places.len() < FIRST_FEW {
@@ -161,8 +150,7 @@ pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Da
             }
             continue;
         }
-        let variables = variables(&layout, row)
-            .map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
+        let variables = variables(&layout, row).map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
         let columns = pass_through(config, &layout, row);
         items.push(Item {
             sample,
@@ -182,8 +170,7 @@ pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Da
     }
     if let Some(size) = config.test_size {
         let all = items.len();
-        items = part(items, size, config.test_seed, split)
-            .map_err(|fault| fault.at(table.name(), "test_size"))?;
+        items = part(items, size, config.test_seed, split).map_err(|fault| fault.at(table.name(), "test_size"))?;
         report.set_aside = all - items.len();
     }
     report.samples = items.len();
@@ -200,12 +187,7 @@ pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Da
 }
 
 /// The rows of the split that the configuration names, or the default one.
-fn read_split(
-    config: &DatasetConfig,
-    source: &Source,
-    paths: &[PathBuf],
-    split: Split,
-) -> Result<Table> {
+fn read_split(config: &DatasetConfig, source: &Source, paths: &[PathBuf], split: Split) -> Result<Table> {
     let root = paths.first().map_or(Path::new("dataset"), |p| p);
     if split == Split::Eval && config.holds_out() {
         let expected = "neither test_size nor test_split in a section that is for evaluation";
@@ -282,8 +264,7 @@ fn add_functions(config: &DatasetConfig, table: &mut Table) -> Result<()> {
                 format!("{name:?}, which is there"),
             ));
         }
-        let expression =
-            Expression::parse(source).map_err(|fault| fault.at(table.name(), field()))?;
+        let expression = Expression::parse(source).map_err(|fault| fault.at(table.name(), field()))?;
         check(&expression, &table.columns).map_err(|fault| fault.at(table.name(), field()))?;
         parsed.push((name, expression));
     }
@@ -291,19 +272,12 @@ fn add_functions(config: &DatasetConfig, table: &mut Table) -> Result<()> {
         let mut values = Vec::with_capacity(parsed.len());
         for (name, expression) in &parsed {
             let place = table.places[i];
-            let at = |fault: Fault| {
-                fault.at(
-                    &table.files[place.file as usize],
-                    format!("{place}, functions.{name}"),
-                )
-            };
+            let at = |fault: Fault| fault.at(&table.files[place.file as usize], format!("{place}, functions.{name}"));
             values.push(((*name).clone(), expression.eval(row).map_err(at)?));
         }
         row.extend(values);
     }
-    table
-        .columns
-        .extend(parsed.into_iter().map(|(name, _)| name.clone()));
+    table.columns.extend(parsed.into_iter().map(|(name, _)| name.clone()));
     Ok(())
 }
 

@@ -53,16 +53,16 @@ impl Truncation {
     /// One line for the log, where something was cut.
     pub fn warning(&self, max_length: usize) -> Option<String> {
         let (samples, tokens) = (self.samples, self.tokens);
-        (samples > 0).then(|| format!("{samples} samples are longer than max_length = {max_length} and were cut; {tokens} tokens are lost"))
+        (samples > 0).then(|| {
+            format!(
+                "{samples} samples are longer than max_length = {max_length} and were cut; {tokens} tokens are lost"
+            )
+        })
     }
 }
 
 /// Which tokens of each sample are kept, and what that loses.
-pub fn truncate(
-    lengths: &[usize],
-    max_length: usize,
-    mode: TruncationMode,
-) -> (Vec<Range<usize>>, Truncation) {
+pub fn truncate(lengths: &[usize], max_length: usize, mode: TruncationMode) -> (Vec<Range<usize>>, Truncation) {
     let mut cut = Truncation::default();
     let kept = lengths.iter().map(|&len| {
         let over = len.saturating_sub(max_length);
@@ -82,16 +82,12 @@ pub fn truncate(
 ///
 /// # Panics
 /// When `max_length` is 0.
-pub fn pack(
-    lengths: &[usize],
-    max_length: usize,
-    strategy: Strategy,
-) -> (Vec<Vec<Piece>>, Truncation) {
+pub fn pack(lengths: &[usize], max_length: usize, strategy: Strategy) -> (Vec<Vec<Piece>>, Truncation) {
     assert!(max_length > 0, "pack: max_length is 0");
-    let whole = lengths.iter().enumerate().map(|(sample, &len)| Piece {
-        sample,
-        tokens: 0..len,
-    });
+    let whole = lengths
+        .iter()
+        .enumerate()
+        .map(|(sample, &len)| Piece { sample, tokens: 0..len });
     let whole = whole.filter(|piece| !piece.tokens.is_empty());
     match strategy {
         Strategy::Bfd => {
@@ -110,10 +106,7 @@ pub fn pack(
                 };
                 (0..tokens.end).step_by(max_length).map(part)
             });
-            (
-                best_fit_decreasing(parts.collect(), max_length),
-                Truncation::default(),
-            )
+            (best_fit_decreasing(parts.collect(), max_length), Truncation::default())
         }
         Strategy::Wrapped => (wrapped(whole, max_length), Truncation::default()),
     }

@@ -50,16 +50,7 @@ pub fn read_table(path: &Path) -> Result<Table> {
     }
     let (places, rows): (Vec<_>, Vec<_>) = rows
         .into_iter()
-        .map(|(number, row)| {
-            (
-                Place {
-                    file: 0,
-                    number,
-                    unit,
-                },
-                row,
-            )
-        })
+        .map(|(number, row)| (Place { file: 0, number, unit }, row))
         .unzip();
     Ok(Table {
         files: vec![path.to_owned()],
@@ -85,12 +76,7 @@ fn bytes(path: &Path) -> Result<Vec<u8>> {
         bytes.drain(..3);
     }
     if bytes.is_empty() {
-        return Err(Error::invalid(
-            path,
-            "file",
-            "at least one row",
-            "an empty file",
-        ));
+        return Err(Error::invalid(path, "file", "at least one row", "an empty file"));
     }
     Ok(bytes)
 }

@@ -68,11 +68,7 @@ impl Table {
             rows.push(std::mem::take(&mut self.rows[i]));
             places.push(self.places[i]);
         }
-        Self {
-            rows,
-            places,
-            ..self
-        }
+        Self { rows, places, ..self }
     }
 
     /// Puts `other` behind this one.

@@ -93,9 +93,9 @@ impl Sample {
                 };
                 (!asked.is_empty()).then(|| Turns::Messages(asked.to_vec()))
             }
-            Self::PromptCompletion { prompt, .. }
-            | Self::PromptOnly { prompt }
-            | Self::Preference { prompt, .. } => Some(prompt.clone()),
+            Self::PromptCompletion { prompt, .. } | Self::PromptOnly { prompt } | Self::Preference { prompt, .. } => {
+                Some(prompt.clone())
+            }
         }
     }
 
@@ -107,27 +107,19 @@ impl Sample {
             Self::Messages(messages) => messages.iter().all(is_blank).then_some("messages"),
             Self::PromptCompletion { completion, .. } => check(completion, "completion"),
             Self::PromptOnly { prompt } => check(prompt, "prompt"),
-            Self::Preference {
-                chosen, rejected, ..
-            } => check(chosen, "chosen").or(check(rejected, "rejected")),
+            Self::Preference { chosen, rejected, .. } => check(chosen, "chosen").or(check(rejected, "rejected")),
         }
     }
 }
 
 /// A message.
 pub(super) fn message(role: &str, content: String) -> Message {
-    Row::from_iter([
-        ("role".to_owned(), role.into()),
-        ("content".to_owned(), content.into()),
-    ])
+    Row::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())])
 }
 
 /// Puts a system message in front, unless there is one.
 pub(super) fn with_system(messages: &mut Vec<Message>, system: &str) {
-    let first = messages
-        .first()
-        .and_then(|m| m.get("role"))
-        .and_then(Value::as_str);
+    let first = messages.first().and_then(|m| m.get("role")).and_then(Value::as_str);
     if !matches!(first, Some("system" | "developer")) {
         messages.insert(0, message("system", system.to_owned()));
     }
@@ -139,12 +131,8 @@ pub(super) fn messages(list: &[Value]) -> Result<Vec<Message>, Fault> {
     list.iter()
         .enumerate()
         .map(|(i, value)| {
-            parse_message(value).map_err(|fault| {
-                Fault::new(
-                    fault.expected,
-                    format!("{} at message {}", fault.found, i + 1),
-                )
-            })
+            parse_message(value)
+                .map_err(|fault| Fault::new(fault.expected, format!("{} at message {}", fault.found, i + 1)))
         })
         .collect()
 }
@@ -175,20 +163,14 @@ fn parse_message(value: &Value) -> Result<Message, Fault> {
             ));
         }
     };
-    let content = some("content")
-        .or(some("value"))
-        .cloned()
-        .unwrap_or(Value::Null);
+    let content = some("content").or(some("value")).cloned().unwrap_or(Value::Null);
     if !matches!(content, Value::String(_) | Value::Array(_) | Value::Null) {
         return Err(Fault::new(
             "content that is a string or a list of parts",
             type_name(&content),
         ));
     }
-    let mut message = Row::from_iter([
-        ("role".to_owned(), role.into()),
-        ("content".to_owned(), content),
-    ]);
+    let mut message = Row::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content)]);
     for (key, value) in object
         .iter()
         .filter(|(key, _)| !["role", "from", "content", "value"].contains(&key.as_str()))
@@ -212,17 +194,10 @@ fn is_blank(message: &Message) -> bool {
 
 /// Splits the prompt off two answers that both begin with it, as TRL's `extract_prompt`: the longest common beginning, in turns
 /// or in characters, and never all of the shorter one: (prompt, chosen, rejected). A space before the difference goes with the answers.
-pub(super) fn extract_prompt(
-    chosen: Turns,
-    rejected: Turns,
-) -> Result<(Turns, Turns, Turns), Fault> {
+pub(super) fn extract_prompt(chosen: Turns, rejected: Turns) -> Result<(Turns, Turns, Turns), Fault> {
     match (chosen, rejected) {
         (Turns::Messages(mut chosen), Turns::Messages(rejected)) => {
-            let at = common(
-                chosen.iter(),
-                rejected.iter(),
-                chosen.len().min(rejected.len()),
-            );
+            let at = common(chosen.iter(), rejected.iter(), chosen.len().min(rejected.len()));
             let rest = chosen.split_off(at);
             Ok((
                 Turns::Messages(chosen),
@@ -231,8 +206,7 @@ pub(super) fn extract_prompt(
             ))
         }
         (Turns::Text(chosen), Turns::Text(rejected)) => {
-            let (a, b): (Vec<char>, Vec<char>) =
-                (chosen.chars().collect(), rejected.chars().collect());
+            let (a, b): (Vec<char>, Vec<char>) = (chosen.chars().collect(), rejected.chars().collect());
             let shorter = a.len().min(b.len());
             let mut at = common(a.iter(), b.iter(), shorter);
             if at > 0 && a[at - 1] == ' ' && a.get(at) != b.get(at) {
@@ -249,11 +223,7 @@ pub(super) fn extract_prompt(
 }
 
 /// How many of the first elements are equal, less one when all of `shorter` are.
-fn common<T: PartialEq>(
-    a: impl Iterator<Item = T>,
-    b: impl Iterator<Item = T>,
-    shorter: usize,
-) -> usize {
+fn common<T: PartialEq>(a: impl Iterator<Item = T>, b: impl Iterator<Item = T>, shorter: usize) -> usize {
     let equal = a.zip(b).take_while(|(x, y)| x == y).count();
     if equal == shorter {
         equal.saturating_sub(1)

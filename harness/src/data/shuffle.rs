@@ -10,8 +10,7 @@ mod tests;
 /// # Panics
 /// When n does not fit in u32.
 pub fn permutation(seed: u64, epoch: u64, n: usize) -> Vec<u32> {
-    let n =
-        u32::try_from(n).unwrap_or_else(|_| panic!("permutation: {n} samples do not fit in u32"));
+    let n = u32::try_from(n).unwrap_or_else(|_| panic!("permutation: {n} samples do not fit in u32"));
     let key = mix(mix(seed).wrapping_add(epoch));
     let mut order: Vec<u32> = (0..n).collect();
     for i in (1..n).rev() {

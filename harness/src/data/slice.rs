@@ -38,9 +38,7 @@ pub(super) fn parse(spec: &str) -> Result<Vec<Slice>, Fault> {
 
 fn slice(term: &str) -> Option<Slice> {
     let (name, bounds) = match term.strip_suffix(']') {
-        Some(rest) => rest
-            .split_once('[')
-            .map(|(name, bounds)| (name, Some(bounds)))?,
+        Some(rest) => rest.split_once('[').map(|(name, bounds)| (name, Some(bounds)))?,
         None => (term, None),
     };
     let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
@@ -83,11 +81,7 @@ impl Slice {
                 (Some(v), Unit::Rows) => v,
                 (Some(v), Unit::Percent) => (v as f64 * n as f64 / 100.0).round_ties_even() as i64,
             };
-            (if value < 0 {
-                (n + value).max(0)
-            } else {
-                value.min(n)
-            }) as usize
+            (if value < 0 { (n + value).max(0) } else { value.min(n) }) as usize
         };
         let (from, to) = (bound(self.from, 0), bound(self.to, n as i64));
         from..to.max(from)

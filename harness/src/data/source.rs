@@ -55,12 +55,7 @@ impl Source {
             }
         }
         if source.splits.is_empty() {
-            return Err(Error::invalid(
-                &source.root,
-                "dataset",
-                "a path",
-                "an empty list",
-            ));
+            return Err(Error::invalid(&source.root, "dataset", "a path", "an empty list"));
         }
         Ok(source)
     }
@@ -76,26 +71,19 @@ impl Source {
     pub fn split(&self, name: &str) -> Result<&[PathBuf]> {
         let by_name = self.splits.iter().find(|(known, _)| known == name);
         let lone = || {
-            self.splits.first().filter(|(_, files)| {
-                self.given == Given::Files && files.iter().all(|f| says(f, name))
-            })
+            self.splits
+                .first()
+                .filter(|(_, files)| self.given == Given::Files && files.iter().all(|f| says(f, name)))
         };
-        by_name
-            .or_else(lone)
-            .map(|(_, files)| &files[..])
-            .ok_or_else(|| {
-                let known: Vec<&str> = self
-                    .splits
-                    .iter()
-                    .map(|(known, _)| known.as_str())
-                    .collect();
-                Error::invalid(
-                    &self.root,
-                    format!("split {name:?}"),
-                    one_of(name, &known),
-                    "no such split",
-                )
-            })
+        by_name.or_else(lone).map(|(_, files)| &files[..]).ok_or_else(|| {
+            let known: Vec<&str> = self.splits.iter().map(|(known, _)| known.as_str()).collect();
+            Error::invalid(
+                &self.root,
+                format!("split {name:?}"),
+                one_of(name, &known),
+                "no such split",
+            )
+        })
     }
 
     /// The files to train on when no split is named: `train`, or the only split.
@@ -122,18 +110,12 @@ impl Source {
         if self.given == Given::Files || self.splits.len() < 2 {
             return None;
         }
-        self.split("test")
-            .or_else(|_| self.split("validation"))
-            .ok()
+        self.split("test").or_else(|_| self.split("validation")).ok()
     }
 
     /// All files, whatever their split.
     pub fn all(&self) -> Vec<PathBuf> {
-        self.splits
-            .iter()
-            .flat_map(|(_, files)| files)
-            .cloned()
-            .collect()
+        self.splits.iter().flat_map(|(_, files)| files).cloned().collect()
     }
 }
 
@@ -197,10 +179,7 @@ fn folder(root: &Path) -> Result<Vec<(String, Vec<PathBuf>)>> {
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
         let path = entry.map_err(Error::io(folder, "list"))?.path();
-        let name = path
-            .file_name()
-            .and_then(|n| n.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         if name.starts_with('.')
             || name.starts_with("__")
             || [

@@ -9,9 +9,9 @@ use kernel::real::Real;
 use kernel::transformer::{Cotangent, Keep};
 use model_qwen2::tensors::{Dtype as FileDtype, Element};
 
+use super::Options;
 use super::case::{Case, Objective, Optimizer, Sequence};
 use super::compare::{Row, Tolerance};
-use super::Options;
 use crate::dtype::Dtype;
 
 /// What was computed, by the names of expected.safetensors.
@@ -29,7 +29,11 @@ where
         case.folder.value_head,
         case.context(),
         // Half of the cases take the recomputing path when run in pieces: both are held to the same numbers.
-        if options.micro_batch.is_some() { Keep::Inputs } else { Keep::Everything },
+        if options.micro_batch.is_some() {
+            Keep::Inputs
+        } else {
+            Keep::Everything
+        },
         |spec, out| anyhow::Ok(case.folder.fill(spec, out)?),
     )?;
     let mut found = Found::new();
@@ -96,7 +100,11 @@ fn pass<B: Decode + Vector>(
     for (i, sequences) in case.sequences.chunks(size).enumerate() {
         let batch = pack(case.folder.config.kernel.vocab, sequences)?;
         let scores = learner.score(b, &batch, case.temperature)?.clone();
-        let mask: Vec<B::Real> = sequences.iter().flat_map(Sequence::weights).map(B::Real::from_f64).collect();
+        let mask: Vec<B::Real> = sequences
+            .iter()
+            .flat_map(Sequence::weights)
+            .map(B::Real::from_f64)
+            .collect();
         for (j, &m) in mask.iter().enumerate() {
             entropy += m.to_f64() * scores.entropy[j].to_f64();
             right += m.to_f64() * (scores.logp[j] >= scores.best[j]) as u8 as f64;
@@ -107,7 +115,11 @@ fn pass<B: Decode + Vector>(
             Objective::Sft(kind) => loss += kind.loss(&mut dlogp, &scores.logp, &mask, weight),
         }
         if let Some(found) = &mut found {
-            for (name, xs) in [("logps", &scores.logp), ("entropy", &scores.entropy), ("values", &scores.value)] {
+            for (name, xs) in [
+                ("logps", &scores.logp),
+                ("entropy", &scores.entropy),
+                ("values", &scores.value),
+            ] {
                 found.entry(name.into()).or_default().extend(to_f64(xs));
             }
             if i == 0 {

@@ -83,8 +83,16 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         python::install(&mut environment);
         environment.add_filter(markers::FILTER, |body: Jinja| body);
-        let special_tokens = special_tokens.into_iter().map(|(name, text)| (name.to_owned(), Jinja::from(text))).collect();
-        let mut this = Self { origin: origin.as_ref().to_owned(), environment, special_tokens, marks };
+        let special_tokens = special_tokens
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), Jinja::from(text)))
+            .collect();
+        let mut this = Self {
+            origin: origin.as_ref().to_owned(),
+            environment,
+            special_tokens,
+            marks,
+        };
         let compiled = this.environment.add_template_owned(TEMPLATE, source.clone());
         compiled.map_err(|e| this.error(&e, &source, "valid Jinja"))?;
         Ok(this)
@@ -93,7 +101,9 @@ impl ChatTemplate {
     /// Makes `strftime_now` answer with a fixed time, in seconds since 1970 (UTC), for output that can be repeated.
     #[must_use]
     pub fn at(mut self, unix_seconds: u32) -> Self {
-        self.environment.add_function("strftime_now", move |format: &str| python::strftime(format, unix_seconds.into()));
+        self.environment.add_function("strftime_now", move |format: &str| {
+            python::strftime(format, unix_seconds.into())
+        });
         self
     }
 
@@ -115,14 +125,14 @@ impl ChatTemplate {
     }
 
     /// Renders a conversation and says which bytes the template marks as generated.
-    pub fn render_spans(
-        &self,
-        messages: &[Message],
-        inputs: Inputs<'_>,
-        prompt: GenerationPrompt,
-    ) -> Result<Rendered> {
+    pub fn render_spans(&self, messages: &[Message], inputs: Inputs<'_>, prompt: GenerationPrompt) -> Result<Rendered> {
         if messages.is_empty() {
-            return Err(Error::invalid(&self.origin, "messages", "at least one message", "an empty conversation"));
+            return Err(Error::invalid(
+                &self.origin,
+                "messages",
+                "at least one message",
+                "an empty conversation",
+            ));
         }
         let mut context = self.special_tokens.clone();
         for (name, value) in inputs.variables.into_iter().flatten() {
@@ -132,8 +142,14 @@ impl ChatTemplate {
         context.insert("messages".to_owned(), from_json(&messages));
         context.insert("tools".to_owned(), from_json(inputs.tools));
         context.insert("documents".to_owned(), from_json(inputs.documents));
-        context.insert("add_generation_prompt".to_owned(), (prompt == GenerationPrompt::Add).into());
-        let template = self.environment.get_template(TEMPLATE).map_err(|e| self.error(&e, "", "a template"))?;
+        context.insert(
+            "add_generation_prompt".to_owned(),
+            (prompt == GenerationPrompt::Add).into(),
+        );
+        let template = self
+            .environment
+            .get_template(TEMPLATE)
+            .map_err(|e| self.error(&e, "", "a template"))?;
         let source = template.source();
         let (text, spans) = template
             .render_with_spans(Jinja::from(context))
@@ -153,7 +169,11 @@ impl ChatTemplate {
             Some(line) => {
                 let text = markers::restore(source.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim());
                 let cut = text.char_indices().nth(100).map_or(text.len(), |(at, _)| at);
-                format!("chat template line {line} `{}{}`", &text[..cut], if cut < text.len() { " …" } else { "" })
+                format!(
+                    "chat template line {line} `{}{}`",
+                    &text[..cut],
+                    if cut < text.len() { " …" } else { "" }
+                )
             }
             None => "chat template".to_owned(),
         };
@@ -181,7 +201,10 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// under `thinking` for gpt-oss.
 fn as_templates_read(message: &Message) -> Message {
     let present = || message.iter().filter(|(_, value)| !value.is_null());
-    let Some(reasoning) = REASONING.iter().find_map(|name| message.get(*name).filter(|value| !value.is_null())) else {
+    let Some(reasoning) = REASONING
+        .iter()
+        .find_map(|name| message.get(*name).filter(|value| !value.is_null()))
+    else {
         return present().map(|(key, value)| (key.clone(), value.clone())).collect();
     };
     let mut aliased = Message::new();

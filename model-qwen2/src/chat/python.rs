@@ -12,21 +12,30 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     environment.set_formatter(|out, _, value| Ok(out.write_str(&text(value))?));
     environment.add_filter("tojson", tojson);
     environment.add_filter("string", |value: Value| text(&value));
-    environment.add_filter("trim", |value: Value, chars: Option<String>| strip(&text(&value), chars.as_deref(), Ends::Both));
-    environment.add_test("iterable", |value: Value| is_container(&value) || value.kind() == ValueKind::Iterable);
+    environment.add_filter("trim", |value: Value, chars: Option<String>| {
+        strip(&text(&value), chars.as_deref(), Ends::Both)
+    });
+    environment.add_test("iterable", |value: Value| {
+        is_container(&value) || value.kind() == ValueKind::Iterable
+    });
     environment.add_test("sequence", |value: Value| is_container(&value));
     environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, text(&message)))
     });
     environment.add_function("strftime_now", |format: &str| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs() as i64);
         strftime(format, now)
     });
 }
 
 /// Whether Python can index it and knows its length, which jinja2 calls a sequence: also an undefined value.
 fn is_container(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
+    matches!(
+        value.kind(),
+        ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined
+    )
 }
 
 enum Ends {
@@ -111,7 +120,11 @@ fn repr(out: &mut String, value: &Value) {
 }
 
 fn repr_string(out: &mut String, s: &str) {
-    let quote = if s.contains('\'') && !s.contains('"') { '"' } else { '\'' };
+    let quote = if s.contains('\'') && !s.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     out.push(quote);
     for c in s.chars() {
         match c {
@@ -172,7 +185,13 @@ fn tojson(value: Value, positional: Rest<Value>, kwargs: Kwargs) -> Result<Value
     }
     let sort = argument(3, "sort_keys")?.is_some_and(|v| v.is_true());
     kwargs.assert_all_used()?;
-    let mut json = Json { out: String::new(), ascii, indent, separators, sort };
+    let mut json = Json {
+        out: String::new(),
+        ascii,
+        indent,
+        separators,
+        sort,
+    };
     json.value(&value, 0)?;
     Ok(json.out.into())
 }
@@ -290,9 +309,28 @@ impl Json {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const DAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
 /// Python's `strftime` for a time in UTC, in English; an error for a directive that is not one of `%a A b B d e H I j m M p S y
 /// Y F T Z z %` and their `%-d` forms.
@@ -364,6 +402,9 @@ fn civil(days: i64) -> (i64, i64, i64) {
     while days_from_civil(year + 1, 1, 1) <= days {
         year += 1;
     }
-    let month = (1..=12).rev().find(|&m| days_from_civil(year, m, 1) <= days).unwrap_or(1);
+    let month = (1..=12)
+        .rev()
+        .find(|&m| days_from_civil(year, m, 1) <= days)
+        .unwrap_or(1);
     (year, month, days - days_from_civil(year, month, 1) + 1)
 }

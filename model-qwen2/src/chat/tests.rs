@@ -20,8 +20,12 @@ fn user(content: &str) -> Vec<Message> {
 /// Renders every row of a golden file; returns how many texts and errors agreed.
 fn check(golden: &str) -> (usize, usize) {
     let golden: Value = serde_json::from_str(golden).unwrap();
-    let specials: Vec<_> =
-        golden["special_tokens"].as_object().unwrap().iter().map(|(k, v)| (k.as_str(), v.as_str().unwrap())).collect();
+    let specials: Vec<_> = golden["special_tokens"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str().unwrap()))
+        .collect();
     let (mut texts, mut errors, mut wrong) = (0, 0, Vec::new());
     for row in golden["renders"].as_array().unwrap() {
         let name = row["template"].as_str().unwrap();
@@ -37,7 +41,11 @@ fn check(golden: &str) -> (usize, usize) {
         let conversation = &golden["conversations"][row["conversation"].as_str().unwrap()];
         let list = |name: &str| conversation.get(name).map(|v| v.as_array().unwrap().as_slice());
         let variables = conversation.get("variables").map(|v| v.as_object().unwrap());
-        let inputs = Inputs { tools: list("tools"), documents: list("documents"), variables };
+        let inputs = Inputs {
+            tools: list("tools"),
+            documents: list("documents"),
+            variables,
+        };
         let render = |prompt| template.render(&messages(&conversation["messages"]), inputs, prompt);
         let Some(text) = row.get("text").and_then(Value::as_str) else {
             match render(GenerationPrompt::Omit) {
@@ -50,9 +58,10 @@ fn check(golden: &str) -> (usize, usize) {
             Some(prompt) => Some(format!("{text}{prompt}")),
             None => row["prompted"].as_str().map(str::to_owned),
         };
-        for (prompt, expected) in
-            [(GenerationPrompt::Omit, Some(text.to_owned())), (GenerationPrompt::Add, prompted)]
-        {
+        for (prompt, expected) in [
+            (GenerationPrompt::Omit, Some(text.to_owned())),
+            (GenerationPrompt::Add, prompted),
+        ] {
             match (render(prompt), expected) {
                 (Ok(found), Some(expected)) if found == expected => texts += 1,
                 (Err(_), None) => errors += 1,
@@ -60,7 +69,12 @@ fn check(golden: &str) -> (usize, usize) {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} wrong, {texts} right:\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} wrong, {texts} right:\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
     (texts, errors)
 }
 

@@ -9,8 +9,7 @@ use crate::error::{Error, Result};
 /// The JSON object in the file `path`.
 pub(crate) fn read_object(path: &Path) -> Result<Map<String, Value>> {
     let text = fs::read(path).map_err(Error::io(path, "read"))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::invalid(path, "file", "a JSON object", error.to_string()))
+    serde_json::from_slice(&text).map_err(|error| Error::invalid(path, "file", "a JSON object", error.to_string()))
 }
 
 /// An object of the file `path`; `prefix` is where it stands ("rope_scaling.", or nothing at the top).
@@ -29,26 +28,17 @@ impl<'a> Fields<'a> {
     pub fn invalid(&self, key: &str, expected: impl Into<String>) -> Error {
         let found = match self.get(key).map(Value::to_string) {
             None => "nothing".to_owned(),
-            Some(text) if text.chars().count() > 80 => {
-                text.chars().take(80).chain("...".chars()).collect()
-            }
+            Some(text) if text.chars().count() > 80 => text.chars().take(80).chain("...".chars()).collect(),
             Some(text) => text,
         };
         Error::invalid(self.path, format!("{}{key}", self.prefix), expected, found)
     }
 
-    fn typed<T>(
-        &self,
-        key: &str,
-        expected: &str,
-        convert: impl FnOnce(&'a Value) -> Option<T>,
-    ) -> Result<Option<T>> {
+    fn typed<T>(&self, key: &str, expected: &str, convert: impl FnOnce(&'a Value) -> Option<T>) -> Result<Option<T>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        convert(value)
-            .map(Some)
-            .ok_or_else(|| self.invalid(key, expected))
+        convert(value).map(Some).ok_or_else(|| self.invalid(key, expected))
     }
 
     /// A size: at least 1, and small enough that a product of two cannot overflow.
@@ -110,9 +100,7 @@ impl<'a> Fields<'a> {
             _ => value == neutral,
         };
         match self.get(key) {
-            Some(value) if !same(value) => {
-                Err(self.invalid(key, format!("{neutral} (others are not supported)")))
-            }
+            Some(value) if !same(value) => Err(self.invalid(key, format!("{neutral} (others are not supported)"))),
             _ => Ok(()),
         }
     }

@@ -53,9 +53,7 @@ impl Family {
 
     /// The family of a `model_type`.
     pub fn from_model_type(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|family| family.model_type() == name)
+        Self::ALL.into_iter().find(|family| family.model_type() == name)
     }
 }
 
@@ -92,11 +90,7 @@ impl HfConfig {
 
     /// Reads the content of the file `path`, which only names the errors.
     pub fn from_json(path: &Path, map: &Map<String, Value>) -> Result<Self> {
-        let fields = Fields {
-            path,
-            prefix: "",
-            map,
-        };
+        let fields = Fields { path, prefix: "", map };
         let family = family(&fields)?;
         refuse_unsupported(&fields)?;
 
@@ -114,8 +108,7 @@ impl HfConfig {
             Some(head_dim) => head_dim,
             None if hidden % heads == 0 => hidden / heads,
             None => {
-                let expected =
-                    format!("a divisor of hidden_size, {hidden}, as there is no head_dim");
+                let expected = format!("a divisor of hidden_size, {hidden}, as there is no head_dim");
                 return Err(fields.invalid("num_attention_heads", expected));
             }
         };
@@ -124,10 +117,7 @@ impl HfConfig {
         }
         // With it, no tensor's size can overflow.
         if heads.saturating_mul(head_dim) >= 1 << 28 {
-            return Err(fields.invalid(
-                "num_attention_heads",
-                format!("fewer of head_dim {head_dim}"),
-            ));
+            return Err(fields.invalid("num_attention_heads", format!("fewer of head_dim {head_dim}")));
         }
         let max_positions = size("max_position_embeddings")?;
         let flag = |key: &str| Ok::<_, Error>(fields.flag(key)?.unwrap_or(false));
@@ -154,11 +144,7 @@ impl HfConfig {
             heads,
             kv_heads,
             head_dim,
-            rms_eps: fields.required(
-                "rms_norm_eps",
-                "a number above 0",
-                fields.positive("rms_norm_eps")?,
-            )?,
+            rms_eps: fields.required("rms_norm_eps", "a number above 0", fields.positive("rms_norm_eps")?)?,
             rope: rope::read(&fields, max_positions)?,
             bias,
             head: if flag("tie_word_embeddings")? {
@@ -243,8 +229,7 @@ impl HfConfig {
 
 fn family(fields: &Fields<'_>) -> Result<Family> {
     let name = fields.required("model_type", "qwen2 or llama", fields.text("model_type")?)?;
-    let family = Family::from_model_type(name)
-        .ok_or_else(|| fields.invalid("model_type", "qwen2 or llama"))?;
+    let family = Family::from_model_type(name).ok_or_else(|| fields.invalid("model_type", "qwen2 or llama"))?;
     fields.neutral("architectures", &json!([family.architecture()]))?;
     Ok(family)
 }
@@ -262,14 +247,8 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<()> {
     ] {
         fields.neutral(key, &neutral)?;
     }
-    fields.absent(
-        "quantization_config",
-        "weights must be F32, F16, BF16 or F64",
-    )?;
-    fields.absent(
-        "compression_config",
-        "weights must be F32, F16, BF16 or F64",
-    )?;
+    fields.absent("quantization_config", "weights must be F32, F16, BF16 or F64")?;
+    fields.absent("compression_config", "weights must be F32, F16, BF16 or F64")?;
     fields.absent("auto_map", "the model has code of its own")?;
     if let Some(value) = fields.get("layer_types") {
         let full = value

@@ -21,14 +21,9 @@ pub(super) fn read(top: &Fields<'_>, max_positions: usize) -> Result<Rope> {
         }
         (Some(scaling), None) => ("rope_scaling.", scaling),
         (None, Some(parameters)) => ("rope_parameters.", parameters),
-        (Some(scaling), Some(parameters)) if scaling == parameters => {
-            ("rope_parameters.", parameters)
-        }
+        (Some(scaling), Some(parameters)) if scaling == parameters => ("rope_parameters.", parameters),
         (Some(_), Some(_)) => {
-            return Err(top.invalid(
-                "rope_scaling",
-                "the same as rope_parameters, or only one of the two",
-            ));
+            return Err(top.invalid("rope_scaling", "the same as rope_parameters, or only one of the two"));
         }
     };
     let rope = Fields {
@@ -37,10 +32,7 @@ pub(super) fn read(top: &Fields<'_>, max_positions: usize) -> Result<Rope> {
         map,
     };
     rope.neutral("partial_rotary_factor", &json!(1.0))?;
-    let theta = rope
-        .positive("rope_theta")?
-        .or(theta)
-        .unwrap_or(DEFAULT_THETA);
+    let theta = rope.positive("rope_theta")?.or(theta).unwrap_or(DEFAULT_THETA);
     let kind_key = if rope.get("rope_type").is_some() {
         "rope_type"
     } else {
@@ -81,15 +73,9 @@ fn number(rope: &Fields<'_>, key: &str) -> Result<f64> {
 }
 
 fn llama3(rope: &Fields<'_>, max_positions: usize) -> Result<RopeScaling> {
-    let (low, high) = (
-        number(rope, "low_freq_factor")?,
-        number(rope, "high_freq_factor")?,
-    );
+    let (low, high) = (number(rope, "low_freq_factor")?, number(rope, "high_freq_factor")?);
     if low >= high {
-        return Err(rope.invalid(
-            "high_freq_factor",
-            format!("a number above low_freq_factor, {low}"),
-        ));
+        return Err(rope.invalid("high_freq_factor", format!("a number above low_freq_factor, {low}")));
     }
     Ok(RopeScaling::Llama3 {
         factor: number(rope, "factor")?,

@@ -15,19 +15,13 @@ pub fn tensor_shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
         ("mlp.up_proj", f, c, config.bias.mlp),
         ("mlp.down_proj", c, f, config.bias.mlp),
     ];
-    let mut shapes = vec![(
-        "model.embed_tokens.weight".to_owned(),
-        vec![config.vocab, c],
-    )];
+    let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab, c])];
     for layer in 0..config.layers {
         for norm in ["input_layernorm", "post_attention_layernorm"] {
             shapes.push((format!("model.layers.{layer}.{norm}.weight"), vec![c]));
         }
         for (name, outputs, inputs, bias) in linear {
-            shapes.push((
-                format!("model.layers.{layer}.{name}.weight"),
-                vec![outputs, inputs],
-            ));
+            shapes.push((format!("model.layers.{layer}.{name}.weight"), vec![outputs, inputs]));
             if bias {
                 shapes.push((format!("model.layers.{layer}.{name}.bias"), vec![outputs]));
             }

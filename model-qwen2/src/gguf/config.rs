@@ -62,17 +62,11 @@ pub fn config(gguf: &Gguf) -> Result<HfConfig> {
         Some(head_dim) => head_dim,
         None if hidden.is_multiple_of(heads) => hidden / heads,
         None => {
-            return Err(gguf.invalid(
-                &key("attention.head_count"),
-                format!("a divisor of {hidden}"),
-            ));
+            return Err(gguf.invalid(&key("attention.head_count"), format!("a divisor of {hidden}")));
         }
     };
     if !heads.is_multiple_of(kv_heads) {
-        return Err(gguf.invalid(
-            &key("attention.head_count_kv"),
-            format!("a divisor of {heads}"),
-        ));
+        return Err(gguf.invalid(&key("attention.head_count_kv"), format!("a divisor of {heads}")));
     }
     if !head_dim.is_multiple_of(2) || heads.saturating_mul(head_dim) >= 1 << 28 {
         return Err(gguf.invalid(
@@ -133,11 +127,7 @@ pub fn config(gguf: &Gguf) -> Result<HfConfig> {
         rms_eps,
         rope: rope(gguf, arch, head_dim, max_positions)?,
         bias,
-        head: if has("output.weight") {
-            Head::Untied
-        } else {
-            Head::Tied
-        },
+        head: if has("output.weight") { Head::Untied } else { Head::Tied },
         max_positions,
     };
 
@@ -165,9 +155,7 @@ pub fn config(gguf: &Gguf) -> Result<HfConfig> {
 
 fn refuse_unsupported(gguf: &Gguf, arch: &str) -> Result<()> {
     for (key, _) in gguf.metadata() {
-        let own = key
-            .strip_prefix(arch)
-            .and_then(|rest| rest.strip_prefix('.'));
+        let own = key.strip_prefix(arch).and_then(|rest| rest.strip_prefix('.'));
         if own.is_some_and(|own| !KNOWN.contains(&own)) {
             return Err(gguf.invalid(key, "no such key (it may change the mathematics)"));
         }

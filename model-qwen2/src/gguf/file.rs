@@ -88,8 +88,8 @@ impl<'a> Cursor<'a> {
     fn text(&mut self, what: &str) -> Result<String> {
         let length = self.u64(what)?;
         let bytes = self.take(length, what)?;
-        let text = str::from_utf8(bytes)
-            .map_err(|error| Error::invalid(self.path, what, "UTF-8", error.to_string()))?;
+        let text =
+            str::from_utf8(bytes).map_err(|error| Error::invalid(self.path, what, "UTF-8", error.to_string()))?;
         Ok(text.to_owned())
     }
 
@@ -146,17 +146,11 @@ impl Gguf {
             bytes: &map,
             at: 0,
         };
-        let invalid = |field: &str, expected: &str, found: String| {
-            Error::invalid(path, field, expected, found)
-        };
+        let invalid = |field: &str, expected: &str, found: String| Error::invalid(path, field, expected, found);
 
         let magic: [u8; 4] = cursor.array("magic")?;
         if &magic != b"GGUF" {
-            return Err(invalid(
-                "magic",
-                "the bytes GGUF",
-                magic.escape_ascii().to_string(),
-            ));
+            return Err(invalid("magic", "the bytes GGUF", magic.escape_ascii().to_string()));
         }
         let version = cursor.u32("version")?;
         if !matches!(version, 2 | 3) {
@@ -171,10 +165,7 @@ impl Gguf {
                 format!("{version}{big_endian}"),
             ));
         }
-        let (tensor_count, metadata_count) = (
-            cursor.u64("tensor_count")?,
-            cursor.u64("metadata_kv_count")?,
-        );
+        let (tensor_count, metadata_count) = (cursor.u64("tensor_count")?, cursor.u64("metadata_kv_count")?);
 
         let mut metadata = BTreeMap::new();
         for i in 0..metadata_count {
@@ -190,11 +181,7 @@ impl Gguf {
             None => 32,
             Some(Value::Uint(n)) if n.is_power_of_two() && *n <= 1 << 20 => *n as usize,
             Some(other) => {
-                return Err(invalid(
-                    "general.alignment",
-                    "a power of two",
-                    format!("{other:?}"),
-                ));
+                return Err(invalid("general.alignment", "a power of two", format!("{other:?}")));
             }
         };
         let mut table = Vec::new();
@@ -218,16 +205,12 @@ impl Gguf {
 
     /// All metadata, sorted by key.
     pub fn metadata(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.metadata
-            .iter()
-            .map(|(key, value)| (key.as_str(), value))
+        self.metadata.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     /// All tensors, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// The tensor of this name, if it is there.
@@ -237,9 +220,8 @@ impl Gguf {
 
     /// The numbers of `name`, which must have `shape`, row-major. A number that is not finite is an error.
     pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let invalid = |field: String, expected: String, found: String| {
-            Error::invalid(&self.path, field, expected, found)
-        };
+        let invalid =
+            |field: String, expected: String, found: String| Error::invalid(&self.path, field, expected, found);
         let tensor = self.tensor(name).ok_or_else(|| {
             invalid(
                 format!("tensor {name}"),
@@ -255,9 +237,7 @@ impl Gguf {
             ));
         }
         let mut out = vec![0.0; shape.iter().product()];
-        tensor
-            .kind
-            .dequantise(&mut out, &self.map[tensor.bytes.clone()]);
+        tensor.kind.dequantise(&mut out, &self.map[tensor.bytes.clone()]);
         match out.iter().position(|value| !value.is_finite()) {
             None => Ok(out),
             Some(i) => Err(invalid(
@@ -292,9 +272,7 @@ impl Gguf {
         let Some(value) = self.metadata.get(key) else {
             return Ok(None);
         };
-        convert(value)
-            .map(Some)
-            .ok_or_else(|| self.invalid(key, expected))
+        convert(value).map(Some).ok_or_else(|| self.invalid(key, expected))
     }
 
     /// A string.
@@ -387,8 +365,7 @@ fn table_entry(cursor: &mut Cursor<'_>, i: u64) -> Result<TableEntry> {
     }
     let number = cursor.u32(&what)?;
     let offset = cursor.u64(&what)?;
-    let kind = Kind::from_number(number)
-        .map_err(|found| invalid(format!("one of {}", Kind::names()), found))?;
+    let kind = Kind::from_number(number).map_err(|found| invalid(format!("one of {}", Kind::names()), found))?;
     let (block, bytes) = kind.block();
     let row = shape[0];
     if !row.is_multiple_of(block as u64) {
@@ -399,16 +376,9 @@ fn table_entry(cursor: &mut Cursor<'_>, i: u64) -> Result<TableEntry> {
     }
     let length = shape
         .iter()
-        .try_fold(1, |product: usize, &n| {
-            product.checked_mul(usize::try_from(n).ok()?)
-        })
+        .try_fold(1, |product: usize, &n| product.checked_mul(usize::try_from(n).ok()?))
         .and_then(|count| (count / block).checked_mul(bytes))
-        .ok_or_else(|| {
-            invalid(
-                "a size that fits in memory".into(),
-                format!("shape {shape:?}"),
-            )
-        })?;
+        .ok_or_else(|| invalid("a size that fits in memory".into(), format!("shape {shape:?}")))?;
     let shape = shape.into_iter().rev().map(|n| n as usize).collect();
     Ok(TableEntry {
         name,
@@ -466,10 +436,7 @@ fn place(
             ));
         }
         end_before = bytes.end;
-        if tensors
-            .insert(name, Tensor { shape, kind, bytes })
-            .is_some()
-        {
+        if tensors.insert(name, Tensor { shape, kind, bytes }).is_some() {
             return Err(Error::invalid(path, what, "each tensor once", "it twice"));
         }
     }

@@ -37,12 +37,7 @@ pub struct Converted {
 /// Writes the GGUF file `path` as a Hugging Face folder that transformers loads: config.json, generation_config.json,
 /// the tokenizer's three files, and the weights as `dtype` in files of at most `shard_bytes`. `folder` must be new or
 /// empty. Nothing is written before all but the tensors' content is checked.
-pub fn convert(
-    path: impl AsRef<Path>,
-    folder: impl AsRef<Path>,
-    dtype: Dtype,
-    shard_bytes: u64,
-) -> Result<Converted> {
+pub fn convert(path: impl AsRef<Path>, folder: impl AsRef<Path>, dtype: Dtype, shard_bytes: u64) -> Result<Converted> {
     let gguf = Gguf::open(path)?;
     let mut config = config(&gguf)?;
     config.dtype = Some(dtype);
@@ -55,10 +50,7 @@ pub fn convert(
     })?;
     write_json(folder.join("tokenizer.json"), &files.tokenizer)?;
     write_json(folder.join("tokenizer_config.json"), &files.config)?;
-    write_json(
-        folder.join("special_tokens_map.json"),
-        &files.special_tokens,
-    )?;
+    write_json(folder.join("special_tokens_map.json"), &files.special_tokens)?;
     GenerationConfig::from_config(&config).save(&folder)?;
     config.save(&folder)?;
     let parameters = specs.iter().map(Spec::len).sum();
@@ -81,18 +73,10 @@ fn specs(gguf: &Gguf, config: &HfConfig, dtype: Dtype) -> Result<Vec<Spec>> {
         let own = gguf_name(&name).unwrap_or_default();
         match gguf.tensor(&own) {
             None => {
-                return Err(invalid(
-                    &own,
-                    format!("shape {shape:?}"),
-                    "no such tensor".into(),
-                ));
+                return Err(invalid(&own, format!("shape {shape:?}"), "no such tensor".into()));
             }
             Some(tensor) if tensor.shape != shape => {
-                return Err(invalid(
-                    &own,
-                    format!("shape {shape:?}"),
-                    format!("{:?}", tensor.shape),
-                ));
+                return Err(invalid(&own, format!("shape {shape:?}"), format!("{:?}", tensor.shape)));
             }
             Some(_) => unread.remove(own.as_str()),
         };

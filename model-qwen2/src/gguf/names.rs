@@ -25,9 +25,7 @@ pub fn gguf_name(name: &str) -> Option<String> {
         _ => {
             let (layer, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
             let (part, kind) = rest.rsplit_once('.')?;
-            let (_, own) = LAYER_PARTS
-                .into_iter()
-                .find(|(theirs, _)| *theirs == part)?;
+            let (_, own) = LAYER_PARTS.into_iter().find(|(theirs, _)| *theirs == part)?;
             return Some(format!("blk.{layer}.{own}.{kind}"));
         }
     };

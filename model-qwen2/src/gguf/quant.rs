@@ -82,16 +82,11 @@ impl Kind {
 
     /// The type of a number in the file; `Err` is how to call one that cannot be read.
     pub fn from_number(number: u32) -> Result<Self, String> {
-        let name = NAMES
-            .iter()
-            .find(|(n, _)| *n == number)
-            .map(|(_, name)| *name);
+        let name = NAMES.iter().find(|(n, _)| *n == number).map(|(_, name)| *name);
         let kind = Self::ALL.into_iter().find(|(_, own)| Some(*own) == name);
         match kind {
             Some((kind, _)) => Ok(kind),
-            None => {
-                Err(name.map_or_else(|| format!("type {number}"), |name| format!("type {name}")))
-            }
+            None => Err(name.map_or_else(|| format!("type {number}"), |name| format!("type {name}"))),
         }
     }
 
@@ -120,12 +115,8 @@ impl Kind {
     pub fn dequantise(self, out: &mut [f32], bytes: &[u8]) {
         match self {
             Self::F32 => each::<1, 4>(out, bytes, |out, b| out[0] = f32::from_le_bytes(*b)),
-            Self::F16 => each::<1, 2>(out, bytes, |out, b| {
-                out[0] = f16::from_le_bytes(*b).to_f32()
-            }),
-            Self::Bf16 => each::<1, 2>(out, bytes, |out, b| {
-                out[0] = bf16::from_le_bytes(*b).to_f32()
-            }),
+            Self::F16 => each::<1, 2>(out, bytes, |out, b| out[0] = f16::from_le_bytes(*b).to_f32()),
+            Self::Bf16 => each::<1, 2>(out, bytes, |out, b| out[0] = bf16::from_le_bytes(*b).to_f32()),
             Self::Q4_0 => each::<32, 18>(out, bytes, q4_0),
             Self::Q4_1 => each::<32, 20>(out, bytes, q4_1),
             Self::Q5_0 => each::<32, 22>(out, bytes, q5_0),
@@ -139,11 +130,7 @@ impl Kind {
 }
 
 /// `convert` for each block of `N` numbers and `B` bytes.
-fn each<const N: usize, const B: usize>(
-    out: &mut [f32],
-    bytes: &[u8],
-    convert: impl Fn(&mut [f32; N], &[u8; B]),
-) {
+fn each<const N: usize, const B: usize>(out: &mut [f32], bytes: &[u8], convert: impl Fn(&mut [f32; N], &[u8; B])) {
     let (out, _) = out.as_chunks_mut::<N>();
     let (blocks, _) = bytes.as_chunks::<B>();
     for (out, block) in out.iter_mut().zip(blocks) {

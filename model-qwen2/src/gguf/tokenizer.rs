@@ -36,9 +36,9 @@ enum Pre {
     Default,
 }
 
-const GPT2_PATTERN: &str =
-    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
-const QWEN2_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
+const QWEN2_PATTERN: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl Pre {
@@ -58,24 +58,12 @@ impl Pre {
         let split = |pattern: &str| json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
         let steps = match self {
             Self::Gpt2 => return byte_level(true),
-            Self::SmolLm => vec![
-                json!({ "type": "Digits", "individual_digits": true }),
-                byte_level(true),
-            ],
+            Self::SmolLm => vec![json!({ "type": "Digits", "individual_digits": true }), byte_level(true)],
             Self::Qwen2 => vec![split(QWEN2_PATTERN), byte_level(false)],
             Self::Llama3 => vec![split(LLAMA3_PATTERN), byte_level(false)],
             Self::Default => {
-                let patterns = [
-                    r"[\p{P}\$\+<=>\^~\|]+",
-                    GPT2_PATTERN,
-                    r"\p{N}+",
-                    "[0-9][0-9][0-9]",
-                ];
-                patterns
-                    .map(split)
-                    .into_iter()
-                    .chain([byte_level(false)])
-                    .collect()
+                let patterns = [r"[\p{P}\$\+<=>\^~\|]+", GPT2_PATTERN, r"\p{N}+", "[0-9][0-9][0-9]"];
+                patterns.map(split).into_iter().chain([byte_level(false)]).collect()
             }
         };
         json!({ "type": "Sequence", "pretokenizers": steps })
@@ -90,12 +78,7 @@ pub fn tokenizer(gguf: &Gguf) -> Result<TokenizerFiles> {
     let pre = gguf
         .text("tokenizer.ggml.pre")?
         .and_then(Pre::from_name)
-        .ok_or_else(|| {
-            gguf.invalid(
-                "tokenizer.ggml.pre",
-                "gpt-2, smollm, qwen2, llama-bpe or default",
-            )
-        })?;
+        .ok_or_else(|| gguf.invalid("tokenizer.ggml.pre", "gpt-2, smollm, qwen2, llama-bpe or default"))?;
     let (tokens, types) = tokens(gguf)?;
     let mut vocab = HashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
@@ -161,10 +144,7 @@ fn tokens(gguf: &Gguf) -> Result<(Vec<&str>, Vec<u64>)> {
     let key = "tokenizer.ggml.token_type";
     let mut types = gguf.required(key, "an array of integers", gguf.uints(key)?)?;
     if types.len() != tokens.len() {
-        return Err(gguf.invalid(
-            key,
-            format!("one type for each of the {} tokens", tokens.len()),
-        ));
+        return Err(gguf.invalid(key, format!("one type for each of the {} tokens", tokens.len())));
     }
     if let Some(rows) = gguf
         .tensor("token_embd.weight")
@@ -190,21 +170,15 @@ fn merges(gguf: &Gguf, vocab: &HashMap<&str, usize>) -> Result<Vec<Value>> {
     let merges = gguf.required(key, "an array of strings", gguf.texts(key)?)?;
     let pair = |merge: &str| {
         let (a, b) = merge.split_once(' ')?;
-        let known = [a, b, &format!("{a}{b}")]
-            .iter()
-            .all(|token| vocab.contains_key(token));
+        let known = [a, b, &format!("{a}{b}")].iter().all(|token| vocab.contains_key(token));
         known.then(|| json!([a, b]))
     };
     merges
         .iter()
         .enumerate()
         .map(|(i, merge)| {
-            pair(merge).ok_or_else(|| {
-                gguf.invalid(
-                    key,
-                    format!("at {i} two tokens whose union is a token, not {merge:?}"),
-                )
-            })
+            pair(merge)
+                .ok_or_else(|| gguf.invalid(key, format!("at {i} two tokens whose union is a token, not {merge:?}")))
         })
         .collect()
 }
@@ -212,17 +186,11 @@ fn merges(gguf: &Gguf, vocab: &HashMap<&str, usize>) -> Result<Vec<Value>> {
 /// `bos_token` and the like, where the file names them.
 fn special_tokens(gguf: &Gguf, tokens: &[&str]) -> Result<Map<String, Value>> {
     let mut special = Map::new();
-    for (name, own) in [
-        ("bos", "bos"),
-        ("eos", "eos"),
-        ("padding", "pad"),
-        ("unknown", "unk"),
-    ] {
+    for (name, own) in [("bos", "bos"), ("eos", "eos"), ("padding", "pad"), ("unknown", "unk")] {
         let key = format!("tokenizer.ggml.{name}_token_id");
         if let Some(id) = gguf.uint(&key)? {
             let token = usize::try_from(id).ok().and_then(|id| tokens.get(id));
-            let token = token
-                .ok_or_else(|| gguf.invalid(&key, format!("a token id below {}", tokens.len())))?;
+            let token = token.ok_or_else(|| gguf.invalid(&key, format!("a token id below {}", tokens.len())))?;
             special.insert(format!("{own}_token"), (*token).into());
         }
     }
@@ -230,34 +198,20 @@ fn special_tokens(gguf: &Gguf, tokens: &[&str]) -> Result<Map<String, Value>> {
 }
 
 /// What is put around a text: nothing, or the tokens that the file asks for.
-fn post_processor(
-    gguf: &Gguf,
-    pre: &Pre,
-    special: &Map<String, Value>,
-    vocab: &HashMap<&str, usize>,
-) -> Result<Value> {
+fn post_processor(gguf: &Gguf, pre: &Pre, special: &Map<String, Value>, vocab: &HashMap<&str, usize>) -> Result<Value> {
     let mut template = vec![json!({ "Sequence": { "id": "A", "type_id": 0 } })];
     let mut used = Map::new();
     // llama.cpp adds bos for llama-bpe where the file does not say.
     for (key, name, default) in [
-        (
-            "tokenizer.ggml.add_bos_token",
-            "bos_token",
-            matches!(pre, Pre::Llama3),
-        ),
+        ("tokenizer.ggml.add_bos_token", "bos_token", matches!(pre, Pre::Llama3)),
         ("tokenizer.ggml.add_eos_token", "eos_token", false),
     ] {
         if !gguf.flag(key)?.unwrap_or(default) {
             continue;
         }
         let token = special.get(name).and_then(Value::as_str);
-        let token =
-            token.ok_or_else(|| gguf.invalid(key, format!("false, as there is no {name}")))?;
-        let at = if name == "bos_token" {
-            0
-        } else {
-            template.len()
-        };
+        let token = token.ok_or_else(|| gguf.invalid(key, format!("false, as there is no {name}")))?;
+        let at = if name == "bos_token" { 0 } else { template.len() };
         template.insert(at, json!({ "SpecialToken": { "id": token, "type_id": 0 } }));
         used.insert(
             token.into(),
@@ -280,19 +234,14 @@ fn post_processor(
         }
         pair.push(piece);
     }
-    Ok(
-        json!({ "type": "TemplateProcessing", "single": template, "pair": pair, "special_tokens": used }),
-    )
+    Ok(json!({ "type": "TemplateProcessing", "single": template, "pair": pair, "special_tokens": used }))
 }
 
 fn config(gguf: &Gguf, added: &[Value], special: &Map<String, Value>) -> Result<Value> {
     let mut decoder = Map::new();
     for token in added {
         let mut token = token.clone();
-        if let Some(id) = token
-            .as_object_mut()
-            .and_then(|fields| fields.shift_remove("id"))
-        {
+        if let Some(id) = token.as_object_mut().and_then(|fields| fields.shift_remove("id")) {
             decoder.insert(id.to_string(), token);
         }
     }

@@ -67,7 +67,11 @@ pub enum Trained {
 pub fn text(tokenizer: &dyn Tokenize, text: &str) -> Result<Tokenized> {
     let (text, note) = with_eos(tokenizer, text);
     let ids = tokenizer.encode(&text, Specials::Add)?;
-    Ok(Tokenized { mask: vec![1; ids.len()], ids, note })
+    Ok(Tokenized {
+        mask: vec![1; ids.len()],
+        ids,
+        note,
+    })
 }
 
 /// A plain prompt and its completion, tokenised together; the eos token is appended where the completion does not end
@@ -81,7 +85,11 @@ pub fn prompt_completion(
     let (completion, note) = with_eos(tokenizer, completion);
     let prompt_ids = tokenizer.encode(prompt, Specials::Add)?;
     let ids = tokenizer.encode(&format!("{prompt}{completion}"), Specials::Add)?;
-    let mut sample = Tokenized { mask: vec![1; ids.len()], ids, note };
+    let mut sample = Tokenized {
+        mask: vec![1; ids.len()],
+        ids,
+        note,
+    };
     mask_prompt(tokenizer, &prompt_ids, &mut sample, trained)?;
     Ok(sample)
 }
@@ -98,7 +106,11 @@ pub fn messages(
     if !assistant {
         let text = template.render(messages, inputs, GenerationPrompt::Omit)?;
         let ids = tokenizer.encode(&text, Specials::Omit)?;
-        return Ok(Tokenized { mask: vec![1; ids.len()], ids, note: None });
+        return Ok(Tokenized {
+            mask: vec![1; ids.len()],
+            ids,
+            note: None,
+        });
     }
     let rendered = spans::assistant(template, messages, inputs)?;
     let Encoded { ids, spans: tokens } = tokenizer.encode_spans(&rendered.text, Specials::Omit)?;

@@ -32,17 +32,27 @@ pub(super) fn assistant(template: &ChatTemplate, messages: &[Message], inputs: I
         let before = template.render(&messages[..turn], inputs, GenerationPrompt::Add)?;
         let through = template.render(&messages[..=turn], inputs, GenerationPrompt::Omit)?;
         if !through.starts_with(&before) {
-            return Err(unclear("no marker, and a turn that does not begin with the generation prompt"));
+            return Err(unclear(
+                "no marker, and a turn that does not begin with the generation prompt",
+            ));
         }
         if !rendered.text.starts_with(&through) {
-            return Err(unclear("no marker, and a turn that is rendered otherwise when others follow"));
+            return Err(unclear(
+                "no marker, and a turn that is rendered otherwise when others follow",
+            ));
         }
         // A template may well have no generation prompt ("[INST] … [/INST] answer"), but then nothing but the content may
         // stand in the span.
-        let content = message.get("content").and_then(Value::as_str).unwrap_or_default().trim_start();
+        let content = message
+            .get("content")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .trim_start();
         let unprompted = template.render(&messages[..turn], inputs, GenerationPrompt::Omit)?;
         if unprompted == before && !through[before.len()..].trim_start().starts_with(content) {
-            return Err(unclear("no marker, and no generation prompt that tells where the turn's content begins"));
+            return Err(unclear(
+                "no marker, and no generation prompt that tells where the turn's content begins",
+            ));
         }
         rendered.generated.push(before.len()..through.len());
     }

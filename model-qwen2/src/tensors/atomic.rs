@@ -21,10 +21,7 @@ impl Drop for Temporary<'_> {
 
 /// Writes `path` through `write` so that at any moment, also after a crash or a full disk, it holds either the old
 /// content or all of the new: a temporary file in the same folder, synced, renamed, the folder synced.
-pub fn write_atomic(
-    path: impl AsRef<Path>,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
-) -> Result<()> {
+pub fn write_atomic(path: impl AsRef<Path>, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
     let path = path.as_ref();
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
@@ -52,9 +49,7 @@ pub fn write_atomic(
 /// Writes `value` as indented JSON, whole or not at all.
 pub fn write_json(path: impl AsRef<Path>, value: &Value) -> Result<()> {
     let path = path.as_ref();
-    write_atomic(path, |out| {
-        writeln!(out, "{value:#}").map_err(Error::io(path, "write"))
-    })
+    write_atomic(path, |out| writeln!(out, "{value:#}").map_err(Error::io(path, "write")))
 }
 
 /// Creates `folder` and those above it; one that is there must be empty, so that nothing of an older model is left
@@ -63,20 +58,11 @@ pub fn new_folder(folder: impl AsRef<Path>) -> Result<PathBuf> {
     let folder = folder.as_ref();
     fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
     let mut entries = fs::read_dir(folder).map_err(Error::io(folder, "list"))?;
-    match entries
-        .next()
-        .transpose()
-        .map_err(Error::io(folder, "list"))?
-    {
+    match entries.next().transpose().map_err(Error::io(folder, "list"))? {
         None => Ok(folder.to_owned()),
         Some(entry) => {
             let found = format!("{} in it", entry.file_name().to_string_lossy());
-            Err(Error::invalid(
-                folder,
-                "output folder",
-                "a new or empty folder",
-                found,
-            ))
+            Err(Error::invalid(folder, "output folder", "a new or empty folder", found))
         }
     }
 }

@@ -99,11 +99,7 @@ pub(super) fn decode<T: Element>(out: &mut [T], dtype: Dtype, bytes: &[u8]) {
 }
 
 /// Appends `values` to `out` as `dtype`, little-endian. `Err` is the index of the first that is not finite there.
-pub(super) fn encode<T: Element>(
-    out: &mut Vec<u8>,
-    dtype: Dtype,
-    values: &[T],
-) -> Result<(), usize> {
+pub(super) fn encode<T: Element>(out: &mut Vec<u8>, dtype: Dtype, values: &[T]) -> Result<(), usize> {
     fn each<const N: usize, T: Copy>(
         out: &mut Vec<u8>,
         values: &[T],
@@ -119,17 +115,9 @@ pub(super) fn encode<T: Element>(
         Ok(())
     }
     match dtype {
-        Dtype::F64 => each(out, values, |v| {
-            (v.to_f64().to_le_bytes(), v.to_f64().is_finite())
-        }),
-        Dtype::F32 => each(out, values, |v| {
-            (v.to_f32().to_le_bytes(), v.to_f32().is_finite())
-        }),
-        Dtype::F16 => each(out, values, |v| {
-            (v.to_f16().to_le_bytes(), v.to_f16().is_finite())
-        }),
-        Dtype::Bf16 => each(out, values, |v| {
-            (v.to_bf16().to_le_bytes(), v.to_bf16().is_finite())
-        }),
+        Dtype::F64 => each(out, values, |v| (v.to_f64().to_le_bytes(), v.to_f64().is_finite())),
+        Dtype::F32 => each(out, values, |v| (v.to_f32().to_le_bytes(), v.to_f32().is_finite())),
+        Dtype::F16 => each(out, values, |v| (v.to_f16().to_le_bytes(), v.to_f16().is_finite())),
+        Dtype::Bf16 => each(out, values, |v| (v.to_bf16().to_le_bytes(), v.to_bf16().is_finite())),
     }
 }

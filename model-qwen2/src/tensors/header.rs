@@ -106,12 +106,7 @@ pub(super) fn parse(path: &Path, file: &[u8]) -> Result<BTreeMap<String, Entry>>
     }
     if end_before != data_len {
         let expected = format!("{end_before} bytes of data, all of them in the header");
-        return Err(Error::invalid(
-            path,
-            "file",
-            expected,
-            format!("{data_len} bytes"),
-        ));
+        return Err(Error::invalid(path, "file", expected, format!("{data_len} bytes")));
     }
     Ok(entries)
 }

@@ -62,15 +62,11 @@ impl Dtype {
     /// The dtype of a name in config.json, with or without "torch." before it.
     pub fn from_torch_name(name: &str) -> Option<Self> {
         let name = name.strip_prefix("torch.").unwrap_or(name);
-        Self::ALL
-            .into_iter()
-            .find(|dtype| dtype.torch_name() == name)
+        Self::ALL.into_iter().find(|dtype| dtype.torch_name() == name)
     }
 
     fn from_safetensors(dtype: safetensors::Dtype) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|own| own.to_safetensors() == dtype)
+        Self::ALL.into_iter().find(|own| own.to_safetensors() == dtype)
     }
 
     fn to_safetensors(self) -> safetensors::Dtype {

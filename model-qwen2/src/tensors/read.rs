@@ -126,22 +126,13 @@ impl Tensors {
                         ));
                     }
                     None => {
-                        return Err(Error::invalid(
-                            &shard,
-                            tensor(&name),
-                            "it in the index",
-                            "it only here",
-                        ));
+                        return Err(Error::invalid(&shard, tensor(&name), "it in the index", "it only here"));
                     }
                 };
             }
             shards.push(Shard { path: shard, map });
         }
-        if let Some((name, file)) = index
-            .weight_map
-            .iter()
-            .find(|(name, _)| !entries.contains_key(*name))
-        {
+        if let Some((name, file)) = index.weight_map.iter().find(|(name, _)| !entries.contains_key(*name)) {
             let shard = path.with_file_name(file);
             return Err(Error::invalid(
                 shard,
@@ -209,8 +200,7 @@ impl Tensors {
     /// old checkpoints carry (`rotary_emb.inv_freq`), and `lm_head.weight`, where a tied model repeats it, when
     /// `expected` has no such name. A caller should refuse the rest: a tensor that nobody reads means another model.
     pub fn unexpected<'a>(&'a self, expected: impl Fn(&str) -> bool) -> Vec<&'a str> {
-        let passed_over =
-            |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
+        let passed_over = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
         self.entries
             .keys()
             .map(String::as_str)

@@ -80,18 +80,12 @@ pub fn write_safetensors(
     write_file(path.as_ref(), &specs.iter().collect::<Vec<_>>(), fill)
 }
 
-fn write_file(
-    path: &Path,
-    specs: &[&Spec],
-    mut fill: impl FnMut(&Spec, &mut Sink<'_>) -> Result<()>,
-) -> Result<()> {
+fn write_file(path: &Path, specs: &[&Spec], mut fill: impl FnMut(&Spec, &mut Sink<'_>) -> Result<()>) -> Result<()> {
     write_atomic(path, |out| {
         let header = header(specs);
         let length = header.len() as u64;
-        out.write_all(&length.to_le_bytes())
-            .map_err(Error::io(path, "write"))?;
-        out.write_all(header.as_bytes())
-            .map_err(Error::io(path, "write"))?;
+        out.write_all(&length.to_le_bytes()).map_err(Error::io(path, "write"))?;
+        out.write_all(header.as_bytes()).map_err(Error::io(path, "write"))?;
         for spec in specs {
             let mut sink = Sink {
                 out,
@@ -128,10 +122,7 @@ fn header(specs: &[&Spec]) -> String {
         start = end;
     }
     let mut text = Value::Object(header).to_string();
-    text.extend(std::iter::repeat_n(
-        ' ',
-        text.len().next_multiple_of(8) - text.len(),
-    ));
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
     text
 }
 

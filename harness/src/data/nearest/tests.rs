@@ -20,12 +20,6 @@ fn suggests_only_what_is_near() {
         one_of("promt", &["query", "prompt"]),
         "one of query, prompt (did you mean prompt?)"
     );
-    assert_eq!(
-        one_of("Answer", &["answer"]),
-        "one of answer (did you mean answer?)"
-    );
-    assert_eq!(
-        one_of("prompt", &["query", "answer"]),
-        "one of query, answer"
-    );
+    assert_eq!(one_of("Answer", &["answer"]), "one of answer (did you mean answer?)");
+    assert_eq!(one_of("prompt", &["query", "answer"]), "one of query, answer");
 }

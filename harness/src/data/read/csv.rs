@@ -10,9 +10,7 @@ pub(super) fn rows(path: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Numbe
     for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
         utf8(path, i + 1, line)?;
     }
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .from_reader(bytes);
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bytes);
     let header = reader.headers().map_err(|e| invalid(path, &e))?.clone();
     for (i, name) in header.iter().enumerate() {
         if header.iter().take(i).any(|earlier| earlier == name) {
@@ -39,9 +37,7 @@ pub(super) fn rows(path: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Numbe
 fn invalid(path: &Path, error: &csv::Error) -> Error {
     let line = error.position().map_or(1, csv::Position::line);
     match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => Error::invalid(
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => Error::invalid(
             path,
             format!("line {line}"),
             format!("{expected_len} fields, as in the header"),

@@ -34,12 +34,7 @@ pub(super) fn array_or_lines(path: &Path, bytes: &[u8]) -> Result<(Unit, Vec<Num
     numbered(path, bytes).try_for_each(|line| line.map(drop))?;
     let values: Vec<Value> = serde_json::from_slice(bytes).map_err(|e| {
         let found = format!("{} at column {}", reason(&e), e.column());
-        Error::invalid(
-            path,
-            format!("line {}", e.line()),
-            "a JSON array of objects",
-            found,
-        )
+        Error::invalid(path, format!("line {}", e.line()), "a JSON array of objects", found)
     })?;
     let rows = values
         .into_iter()
@@ -52,37 +47,22 @@ pub(super) fn array_or_lines(path: &Path, bytes: &[u8]) -> Result<(Unit, Vec<Num
 pub(super) fn text(path: &Path, bytes: &[u8]) -> Result<Vec<Numbered>> {
     numbered(path, bytes)
         .filter(|line| !matches!(line, Ok((_, text)) if text.trim().is_empty()))
-        .map(|line| {
-            line.map(|(n, text)| {
-                (
-                    n as u32,
-                    Row::from_iter([("text".to_owned(), Value::from(text))]),
-                )
-            })
-        })
+        .map(|line| line.map(|(n, text)| (n as u32, Row::from_iter([("text".to_owned(), Value::from(text))]))))
         .collect()
 }
 
 /// The lines with their numbers, without their ends.
 fn numbered<'a>(path: &'a Path, bytes: &'a [u8]) -> impl Iterator<Item = Result<(usize, &'a str)>> {
-    bytes
-        .split(|b| *b == b'\n')
-        .enumerate()
-        .map(move |(i, line)| {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            Ok((i + 1, utf8(path, i + 1, line)?))
-        })
+    bytes.split(|b| *b == b'\n').enumerate().map(move |(i, line)| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        Ok((i + 1, utf8(path, i + 1, line)?))
+    })
 }
 
 fn object(path: &Path, value: Value, field: impl FnOnce() -> String) -> Result<Row> {
     match value {
         Value::Object(row) => Ok(row),
-        other => Err(Error::invalid(
-            path,
-            field(),
-            "a JSON object",
-            type_name(&other),
-        )),
+        other => Err(Error::invalid(path, field(), "a JSON object", type_name(&other))),
     }
 }
 

@@ -37,16 +37,13 @@ pub(super) fn rows(path: &Path) -> Result<Vec<Numbered>> {
     iter.enumerate()
         .map(|(i, row)| {
             let columns = row.map_err(|e| unreadable(i + 1, e))?.into_columns();
-            let object = columns
-                .into_iter()
-                .zip(&nanos)
-                .map(|((name, field), nanos)| {
-                    let field = match field {
-                        Field::Long(ns) if *nanos => Field::TimestampMicros(ns.div_euclid(1000)),
-                        other => other,
-                    };
-                    (name, field.to_json_value())
-                });
+            let object = columns.into_iter().zip(&nanos).map(|((name, field), nanos)| {
+                let field = match field {
+                    Field::Long(ns) if *nanos => Field::TimestampMicros(ns.div_euclid(1000)),
+                    other => other,
+                };
+                (name, field.to_json_value())
+            });
             Ok((i as u32 + 1, object.collect::<Row>()))
         })
         .collect()

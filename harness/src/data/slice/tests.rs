@@ -24,11 +24,7 @@ fn as_datasets_reads_them() {
         ("train[:1_000]", 5000, 0, 1000),
         ("train[10%:20]", 50, 5, 10), // one % makes both percent
     ] {
-        assert_eq!(
-            ranges(spec, n),
-            [("train".to_owned(), from..to)],
-            "{spec} of {n}"
-        );
+        assert_eq!(ranges(spec, n), [("train".to_owned(), from..to)], "{spec} of {n}");
     }
     assert_eq!(
         ranges("train[:2] + test", 5),

@@ -7,7 +7,13 @@ const TIGHT: Tolerance = Tolerance {
 
 #[test]
 fn names_the_worst_element() {
-    let row = Row::compare("x", &[2, 3], &[1., 2., 3., 4., 5., 6.], &[1., 2., 3., 4., 5.5, 6.], TIGHT);
+    let row = Row::compare(
+        "x",
+        &[2, 3],
+        &[1., 2., 3., 4., 5., 6.],
+        &[1., 2., 3., 4., 5.5, 6.],
+        TIGHT,
+    );
     assert!(!row.ok);
     let worst = row.worst.unwrap();
     assert_eq!((worst.index, worst.expected, worst.found), (vec![1, 1], 5.0, 5.5));
