@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A folder with these files, and the configuration in it.
-struct Fixture {
+pub(in super::super) struct Fixture {
     dir: TempDir,
     config: DatasetConfig,
 }
@@ -23,16 +23,16 @@ fn fixture(files: &[(&str, &str)], toml: &str) -> Fixture {
 }
 
 impl Fixture {
-    fn load(&self, split: Split) -> Result<(Dataset, Report)> {
+    pub(in super::super) fn load(&self, split: Split) -> Result<(Dataset, Report)> {
         load(&self.config, self.dir.path(), split)
     }
 
-    fn items(&self) -> Vec<Item> {
+    pub(in super::super) fn items(&self) -> Vec<Item> {
         self.load(Split::Train).unwrap().0.items
     }
 
     /// The error without the folder's name.
-    fn error(&self, split: Split) -> String {
+    pub(in super::super) fn error(&self, split: Split) -> String {
         let prefix = format!("{}/", self.dir.path().display());
         self.load(split)
             .unwrap_err()
@@ -42,7 +42,7 @@ impl Fixture {
 }
 
 /// One file of these rows.
-fn rows(rows: &[Value], toml: &str) -> Fixture {
+pub(in super::super) fn rows(rows: &[Value], toml: &str) -> Fixture {
     let content: String = rows.iter().map(|row| format!("{row}\n")).collect();
     fixture(
         &[("a.jsonl", &content)],
@@ -50,11 +50,11 @@ fn rows(rows: &[Value], toml: &str) -> Fixture {
     )
 }
 
-fn text(s: &str) -> Turns {
+pub(in super::super) fn text(s: &str) -> Turns {
     Turns::Text(s.to_owned())
 }
 
-fn turns(value: Value) -> Turns {
+pub(in super::super) fn turns(value: Value) -> Turns {
     Turns::parse(&value).unwrap()
 }
 
@@ -225,137 +225,6 @@ fn missing_columns_list_those_there() {
 }
 
 #[test]
-fn templates_functions_and_system_prompt() {
-    let toml = r#"
-        prompt_template = "{task}: {query} ({num} words)"
-        columns = { completion = "answer" }
-        functions = { num = "word_count(query)" }
-        conversational = true
-        system_prompt = "Be {brief}."
-        chat_template_kwargs = { enable_thinking = false, n = 1 }
-    "#;
-    let row = json!({"task": "Svara", "query": "hur mår du", "answer": "bra", "chat_template_kwargs": {"n": 2}});
-    let (dataset, _) = rows(&[row], toml).load(Split::Train).unwrap();
-    let item = &dataset.items[0];
-    let expected = Sample::PromptCompletion {
-        prompt: turns(
-            json!([{"role": "system", "content": "Be {brief}."}, {"role": "user", "content": "Svara: hur mår du (3 words)"}]),
-        ),
-        completion: turns(json!([{"role": "assistant", "content": "bra"}])),
-    };
-    assert_eq!(item.sample, expected);
-    assert_eq!(
-        Value::Object(dataset.variables(0)),
-        json!({"enable_thinking": false, "n": 2})
-    );
-    assert_eq!(
-        Value::Object(item.columns.clone()),
-        json!({"task": "Svara", "query": "hur mår du", "num": 3})
-    );
-}
-
-#[test]
-fn completion_template_and_tools() {
-    let toml =
-        "prompt_template = 'Q: {q}\nA:'\ncompletion_template = \" {a}\"".replace('\n', "\\n");
-    let toml = toml
-        .replace("\\ncompletion", "\ncompletion")
-        .replace("'Q: {q}\\nA:'", "\"Q: {q}\\nA:\"");
-    let row = json!({"q": "q", "a": "a", "tools": "[{\"name\": \"f\"}]"});
-    let items = rows(&[row], &toml).items();
-    assert_eq!(
-        items[0].sample,
-        Sample::PromptCompletion {
-            prompt: text("Q: q\nA:"),
-            completion: text(" a")
-        }
-    );
-    assert_eq!(
-        Value::Object(items[0].variables.clone()),
-        json!({"tools": [{"name": "f"}]})
-    );
-    let broken = rows(&[json!({"prompt": "q", "tools": "[{"})], "").error(Split::Train);
-    assert!(broken.starts_with("a.jsonl: line 1, column \"tools\": expected tools, a list or JSON in a string, found EOF"), "{broken}");
-}
-
-#[test]
-fn template_errors_name_the_field() {
-    let row = json!({"query": "q", "none": null});
-    let error = |toml: &str| rows(std::slice::from_ref(&row), toml).error(Split::Train);
-    assert_eq!(
-        error("prompt_template = '{qery}'"),
-        "a.jsonl: prompt_template: expected a column that is one of query, none (did you mean query?), found \"qery\""
-    );
-    assert_eq!(
-        error("prompt_template = '{none}'"),
-        "a.jsonl: line 1, column \"prompt_template\": expected a value in column \"none\" (default(none, 'text') stands in for one), found null"
-    );
-    assert!(
-        error("functions = { num = 'wordcount(query)' }")
-            .contains("a.jsonl: functions.num: expected a function that is one of word_count, ")
-    );
-    assert!(
-        error("functions = { num = 'upper(quer)' }").contains(
-            "a.jsonl: functions.num: expected a column that is one of query, none (did you"
-        )
-    );
-    assert_eq!(
-        error("functions = { query = 'upper(query)' }"),
-        "a.jsonl: functions.query: expected a name that no column has, found \"query\", which is there"
-    );
-    assert!(
-        error("functions = { n = 'round_to(query, 5)' }")
-            .contains("a.jsonl: line 1, functions.n: expected a number to round, found \"q\"")
-    );
-    assert_eq!(
-        error("prompt_template = '{query}'\ncolumns = { prompt = 'query' }"),
-        "a.jsonl: prompt_template: expected either prompt_template or columns.prompt, found both"
-    );
-}
-
-#[test]
-fn options_that_would_be_ignored_are_errors() {
-    let error = |row: Value, toml: &str| rows(&[row], toml).error(Split::Train);
-    assert_eq!(
-        error(json!({"prompt": "q"}), "system_prompt = 's'"),
-        "a.jsonl: line 1, column \"prompt\": expected messages, for system_prompt (conversational = true makes them), found a text"
-    );
-    assert_eq!(
-        error(json!({"text": "q"}), "conversational = true"),
-        "a.jsonl: conversational: expected prompts or messages, found plain text, which has no turns"
-    );
-    assert_eq!(
-        error(json!({"text": "q"}), "system_prompt = 's'"),
-        "a.jsonl: system_prompt: expected prompts or messages, found plain text, which has no turns"
-    );
-}
-
-#[test]
-fn what_makes_no_sample() {
-    let error = |row: Value| {
-        rows(&[json!({"prompt": "x", "completion": "y"}), row], "").error(Split::Train)
-    };
-    assert_eq!(
-        error(json!({"prompt": [{"role": "user", "content": "q"}], "completion": "a"})),
-        "a.jsonl: line 2, column \"completion\": expected a list of messages, as the prompt is (conversational = true makes messages of texts), found a text"
-    );
-    assert_eq!(
-        error(json!({"prompt": {"role": "user"}, "completion": "a"})),
-        "a.jsonl: line 2, column \"prompt\": expected a text or a list of messages, found an object"
-    );
-    let error = rows(&[json!({"messages": "q"})], "").error(Split::Train);
-    assert_eq!(
-        error,
-        "a.jsonl: line 1, column \"messages\": expected a list of messages, found a string"
-    );
-    let error = rows(&[json!({"text": [1]})], "").error(Split::Train);
-    assert!(
-        error.starts_with("a.jsonl: line 1, column \"text\": expected a message, an object"),
-        "{error}"
-    );
-}
-
-#[test]
 fn empty_samples_stop_or_are_dropped_and_counted() {
     let all = [
         json!({"prompt": "a", "completion": " \n"}),
@@ -448,6 +317,10 @@ fn splits_and_slices() {
     let held_out = texts("split = 'train[:10]'\ntest_size = 0.25", Split::HeldOut);
     let rest = texts("split = 'train[:10]'\ntest_size = 0.25", Split::Train);
     assert_eq!((held_out.len(), rest.len()), (3, 7));
+    let (_, report) = fixture(&files, "path = 'data'\ntest_size = 3")
+        .load(Split::Train)
+        .unwrap();
+    assert_eq!((report.rows, report.samples, report.set_aside), (20, 17, 3));
     let mut both = [held_out.clone(), rest].concat();
     both.sort();
     assert_eq!(both, (0..10).map(|i| i.to_string()).collect::<Vec<_>>());

@@ -221,7 +221,7 @@ fn parquet_at_fault() {
 fn corrupt_parquet_never_panics() {
     let whole = std::fs::read(golden("scalars.parquet")).unwrap();
     let mut gave_up = 0;
-    for i in 0..whole.len() {
+    for i in (0..whole.len()).step_by(4) {
         let mut flipped = whole.clone();
         flipped[i] ^= 0x80;
         if let Err(e) = read("a.parquet", &flipped) {
