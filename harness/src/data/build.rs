@@ -6,6 +6,9 @@ use super::row::{Fault, Row};
 use super::sample::{Sample, Turns, extract_prompt, messages, with_system};
 use serde_json::Value;
 
+#[cfg(test)]
+mod tests;
+
 /// A fault with the field it is in.
 pub(super) type Located = (String, Fault);
 

@@ -15,7 +15,7 @@ use model_qwen2::{Error, Result};
 use std::path::{Path, PathBuf};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Samples, ready for a tokenizer.
 #[derive(Clone, Debug)]

@@ -13,9 +13,9 @@
 //! | `layout` | the dataset's type and which column plays which role |
 //! | `sample` | [`Sample`]: a row as text or messages |
 //! | `build` | one row into one sample |
-//! | `load` | [`load`]: all of the above, with a [`Report`] |
+//! | `load` | [`load()`]: all of the above, with a [`Report`] |
 //! | `shuffle` | [`permutation`] and [`Sampler`]: the order, which resumes from a [`Cursor`] |
-//! | `pack` | [`pack`] and [`truncate`] |
+//! | `pack` | [`pack()`] and [`truncate`] |
 
 mod build;
 mod config;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use cpu_backend::{Cpu, Settings};
+use half::bf16;
 use serde::Serialize;
 
 pub use case::{Case, Objective, Sequence};
@@ -43,11 +44,12 @@ pub struct Report {
 }
 
 /// Runs the case in `folder`. Errors: the case cannot be read.
-pub fn verify(folder: &Path, options: &Options, _settings: Settings) -> Result<Report> {
+pub fn verify(folder: &Path, options: &Options, settings: Settings) -> Result<Report> {
     let case = Case::open(folder)?;
     let rows = match options.dtype {
         Dtype::F64 => run::run(&Cpu::<f64>::oracle(), &case, options)?,
-        _ => todo!(),
+        Dtype::F32 => run::run(&Cpu::<f32>::new(settings), &case, options)?,
+        Dtype::Bf16 => run::run(&Cpu::<bf16>::new(settings), &case, options)?,
     };
     Ok(Report {
         case: folder.to_owned(),

@@ -10,8 +10,18 @@ pub(super) fn rows(path: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Numbe
     for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
         utf8(path, i + 1, line)?;
     }
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bytes);
-    let header = reader.headers().map_err(|e| invalid(path, &e))?.clone();
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .from_reader(bytes);
+    let mut lines = Lines {
+        bytes,
+        at: 0,
+        line: 1,
+    };
+    let header = reader
+        .headers()
+        .map_err(|e| invalid(path, &e, &mut lines))?
+        .clone();
     for (i, name) in header.iter().enumerate() {
         if header.iter().take(i).any(|earlier| earlier == name) {
             return Err(Error::invalid(
@@ -23,21 +33,46 @@ pub(super) fn rows(path: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Numbe
         }
     }
     let row = |record: std::result::Result<csv::StringRecord, csv::Error>| {
-        let record = record.map_err(|e| invalid(path, &e))?;
-        let number = record.position().map_or(0, csv::Position::line);
+        let record = record.map_err(|e| invalid(path, &e, &mut lines))?;
+        let number = lines.of(record.position());
         let row = header
             .iter()
             .zip(&record)
             .map(|(name, value)| (name.to_owned(), Value::from(value)));
-        Ok((number as u32, row.collect::<Row>()))
+        Ok((number, row.collect::<Row>()))
     };
     reader.records().map(row).collect()
 }
 
-fn invalid(path: &Path, error: &csv::Error) -> Error {
-    let line = error.position().map_or(1, csv::Position::line);
+/// Counts lines up to a record's start. The reader's own count is one short after a line that ends in CR LF.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u32,
+}
+
+impl Lines<'_> {
+    /// The line of a position at or after the last one asked for; 1 without a position.
+    fn of(&mut self, position: Option<&csv::Position>) -> u32 {
+        let start = position.map_or(0, |p| p.byte() as usize);
+        let ends = |b: &u8| matches!(b, b'\r' | b'\n');
+        let blank = self.bytes[start..].iter().take_while(|b| ends(b)).count();
+        let start = (start + blank).max(self.at);
+        self.line += self.bytes[self.at..start]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count() as u32;
+        self.at = start;
+        self.line
+    }
+}
+
+fn invalid(path: &Path, error: &csv::Error, lines: &mut Lines<'_>) -> Error {
+    let line = lines.of(error.position());
     match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => Error::invalid(
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => Error::invalid(
             path,
             format!("line {line}"),
             format!("{expected_len} fields, as in the header"),
