@@ -12,21 +12,33 @@ pub(super) fn install(environment: &mut Environment<'_>) {
     environment.set_formatter(|out, _, value| Ok(out.write_str(&text(value))?));
     environment.add_filter("tojson", tojson);
     environment.add_filter("string", |value: Value| text(&value));
-    environment.add_filter("trim", |value: Value, chars: Option<String>| strip(&text(&value), chars.as_deref(), Ends::Both));
-    environment.add_test("iterable", |value: Value| is_container(&value) || value.kind() == ValueKind::Iterable);
-    environment.add_test("sequence", |value: Value| is_container(&value));
-    environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, text(&message)))
+    environment.add_filter("trim", |value: Value, chars: Option<String>| {
+        strip(&text(&value), chars.as_deref(), Ends::Both)
     });
+    environment.add_test("iterable", |value: Value| {
+        is_container(&value) || value.kind() == ValueKind::Iterable
+    });
+    environment.add_test("sequence", |value: Value| is_container(&value));
+    environment.add_function(
+        "raise_exception",
+        |message: Value| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, text(&message)))
+        },
+    );
     environment.add_function("strftime_now", |format: &str| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs() as i64);
         strftime(format, now)
     });
 }
 
 /// Whether Python can index it and knows its length, which jinja2 calls a sequence: also an undefined value.
 fn is_container(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
+    matches!(
+        value.kind(),
+        ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined
+    )
 }
 
 enum Ends {
@@ -50,20 +62,28 @@ fn strip(s: &str, chars: Option<&str>, ends: Ends) -> String {
 }
 
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    let argument = args.first().filter(|v| !v.is_none()).and_then(Value::as_str);
+    let argument = args
+        .first()
+        .filter(|v| !v.is_none())
+        .and_then(Value::as_str);
     if let Some(s) = value.as_str() {
         match (name, argument) {
             ("strip", chars) => return Ok(strip(s, chars, Ends::Both).into()),
             ("lstrip", chars) => return Ok(strip(s, chars, Ends::Left).into()),
             ("rstrip", chars) => return Ok(strip(s, chars, Ends::Right).into()),
-            ("removeprefix", Some(prefix)) => return Ok(s.strip_prefix(prefix).unwrap_or(s).into()),
-            ("removesuffix", Some(suffix)) => return Ok(s.strip_suffix(suffix).unwrap_or(s).into()),
+            ("removeprefix", Some(prefix)) => {
+                return Ok(s.strip_prefix(prefix).unwrap_or(s).into());
+            }
+            ("removesuffix", Some(suffix)) => {
+                return Ok(s.strip_suffix(suffix).unwrap_or(s).into());
+            }
             ("partition", Some(at)) => {
                 let (before, at, after) = s.split_once(at).map_or((s, "", ""), |(b, a)| (b, at, a));
                 return Ok([before, at, after].into_iter().map(Value::from).collect());
             }
             ("rpartition", Some(at)) => {
-                let (before, at, after) = s.rsplit_once(at).map_or(("", "", s), |(b, a)| (b, at, a));
+                let (before, at, after) =
+                    s.rsplit_once(at).map_or(("", "", s), |(b, a)| (b, at, a));
                 return Ok([before, at, after].into_iter().map(Value::from).collect());
             }
             _ => {}
@@ -111,7 +131,11 @@ fn repr(out: &mut String, value: &Value) {
 }
 
 fn repr_string(out: &mut String, s: &str) {
-    let quote = if s.contains('\'') && !s.contains('"') { '"' } else { '\'' };
+    let quote = if s.contains('\'') && !s.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     out.push(quote);
     for c in s.chars() {
         match c {
@@ -131,7 +155,8 @@ fn repr_string(out: &mut String, s: &str) {
 
 /// Python's `isprintable`. Rust escapes the same characters, and combining ones where nothing stands before them.
 fn printable(c: char) -> bool {
-    (' '..='~').contains(&c) || (!c.is_ascii() && !format!("a{c}").escape_debug().any(|c| c == '\\'))
+    (' '..='~').contains(&c)
+        || (!c.is_ascii() && !format!("a{c}").escape_debug().any(|c| c == '\\'))
 }
 
 /// Python's repr of a finite float: the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
@@ -144,7 +169,11 @@ fn float(x: f64) -> String {
         }
         _ => {
             let plain = x.to_string();
-            if plain.contains('.') { plain } else { plain + ".0" }
+            if plain.contains('.') {
+                plain
+            } else {
+                plain + ".0"
+            }
         }
     }
 }
@@ -164,7 +193,10 @@ fn tojson(value: Value, positional: Rest<Value>, kwargs: Kwargs) -> Result<Value
         Ok(n) => " ".repeat(n.max(0) as usize),
         Err(_) => text(&v),
     });
-    let mut separators = [if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()];
+    let mut separators = [
+        if indent.is_some() { "," } else { ", " }.to_owned(),
+        ": ".to_owned(),
+    ];
     if let Some(given) = argument(2, "separators")? {
         for (i, separator) in separators.iter_mut().enumerate() {
             *separator = text(&given.get_item_by_index(i)?);
@@ -172,7 +204,13 @@ fn tojson(value: Value, positional: Rest<Value>, kwargs: Kwargs) -> Result<Value
     }
     let sort = argument(3, "sort_keys")?.is_some_and(|v| v.is_true());
     kwargs.assert_all_used()?;
-    let mut json = Json { out: String::new(), ascii, indent, separators, sort };
+    let mut json = Json {
+        out: String::new(),
+        ascii,
+        indent,
+        separators,
+        sort,
+    };
     json.value(&value, 0)?;
     Ok(json.out.into())
 }
@@ -189,20 +227,26 @@ impl Json {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Bool => self
+                .out
+                .push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number if value.is_integer() => self.out.push_str(&value.to_string()),
             ValueKind::Number => {
                 let x = f64::try_from(value.clone())?;
                 match (x.is_nan(), x.is_infinite()) {
                     (true, _) => self.out.push_str("NaN"),
-                    (_, true) => self.out.push_str(if x > 0.0 { "Infinity" } else { "-Infinity" }),
+                    (_, true) => self
+                        .out
+                        .push_str(if x > 0.0 { "Infinity" } else { "-Infinity" }),
                     _ => self.out.push_str(&float(x)),
                 }
             }
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.container(['[', ']'], &items, depth, |json, item| json.value(item, depth + 1))?;
+                self.container(['[', ']'], &items, depth, |json, item| {
+                    json.value(item, depth + 1)
+                })?;
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
@@ -290,14 +334,36 @@ impl Json {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+const DAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
 
 /// Python's `strftime` for a time in UTC, in English; an error for a directive that is not one of `%a A b B d e H I j m M p S y
 /// Y F T Z z %` and their `%-d` forms.
 pub(super) fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error> {
-    let (days, seconds) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
+    let (days, seconds) = (
+        unix_seconds.div_euclid(86_400),
+        unix_seconds.rem_euclid(86_400),
+    );
     let (year, month, day) = civil(days);
     let weekday = (days + 4).rem_euclid(7) as usize;
     let day_of_year = days - days_from_civil(year, 1, 1) + 1;
@@ -338,14 +404,19 @@ pub(super) fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error>
                     Some('Z' | 'z') => {}
                     Some('%') => out.push('%'),
                     _ => {
-                        let message = format!("strftime_now: {format:?} has a directive that is not supported");
+                        let message = format!(
+                            "strftime_now: {format:?} has a directive that is not supported"
+                        );
                         return Err(Error::new(ErrorKind::InvalidOperation, message));
                     }
                 }
                 continue;
             }
         };
-        out.push_str(&format!("{number:0w$}", w = if unpadded { 1 } else { width }));
+        out.push_str(&format!(
+            "{number:0w$}",
+            w = if unpadded { 1 } else { width }
+        ));
     }
     Ok(out)
 }
@@ -364,6 +435,9 @@ fn civil(days: i64) -> (i64, i64, i64) {
     while days_from_civil(year + 1, 1, 1) <= days {
         year += 1;
     }
-    let month = (1..=12).rev().find(|&m| days_from_civil(year, m, 1) <= days).unwrap_or(1);
+    let month = (1..=12)
+        .rev()
+        .find(|&m| days_from_civil(year, m, 1) <= days)
+        .unwrap_or(1);
     (year, month, days - days_from_civil(year, month, 1) + 1)
 }

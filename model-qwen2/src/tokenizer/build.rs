@@ -25,8 +25,14 @@ pub fn chatml_bytes(alphabet: impl IntoIterator<Item = u8>) -> Result<HfTokenize
     let mut bytes: Vec<u8> = alphabet.into_iter().collect();
     bytes.sort_unstable();
     bytes.dedup();
-    let tokens = bytes.iter().map(|&b| byte_char(b).to_string()).chain(SPECIALS.map(str::to_owned));
-    let vocab: Map<String, Value> = tokens.enumerate().map(|(id, token)| (token, id.into())).collect();
+    let tokens = bytes
+        .iter()
+        .map(|&b| byte_char(b).to_string())
+        .chain(SPECIALS.map(str::to_owned));
+    let vocab: Map<String, Value> = tokens
+        .enumerate()
+        .map(|(id, token)| (token, id.into()))
+        .collect();
     let added = |token: &str| json!({"content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
     let added_tokens: Vec<Value> = SPECIALS
         .iter()
@@ -38,7 +44,10 @@ pub fn chatml_bytes(alphabet: impl IntoIterator<Item = u8>) -> Result<HfTokenize
             entry
         })
         .collect();
-    let decoder: Map<String, Value> = SPECIALS.iter().map(|token| (vocab[*token].to_string(), added(token))).collect();
+    let decoder: Map<String, Value> = SPECIALS
+        .iter()
+        .map(|token| (vocab[*token].to_string(), added(token)))
+        .collect();
     let byte_level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
     let tokenizer = json!({
         "version": "1.0",
@@ -70,7 +79,10 @@ pub fn chatml_bytes(alphabet: impl IntoIterator<Item = u8>) -> Result<HfTokenize
     let file = |name: &str, value: &Value| (name.to_owned(), format!("{value:#}\n").into_bytes());
     HfTokenizer::from_files(
         Path::new("tokenizer made in memory"),
-        vec![file("tokenizer.json", &tokenizer), file("tokenizer_config.json", &config)],
+        vec![
+            file("tokenizer.json", &tokenizer),
+            file("tokenizer_config.json", &config),
+        ],
     )
 }
 

@@ -18,8 +18,15 @@ const NAMES: [&str; 8] = [
 ];
 
 /// The names under which transformers knows special tokens.
-const SPECIALS: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const SPECIALS: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
 
 /// What the tokenizer's configuration says, as far as it matters here.
 pub(super) struct Config {
@@ -50,17 +57,29 @@ pub(super) fn read(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn find<'a>(files: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
-    files.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.as_slice())
+    files
+        .iter()
+        .find(|(n, _)| n == name)
+        .map(|(_, bytes)| bytes.as_slice())
 }
 
 /// The bytes of a file that must be there.
-pub(super) fn required<'a>(folder: &Path, files: &'a [(String, Vec<u8>)], name: &str) -> Result<&'a [u8]> {
+pub(super) fn required<'a>(
+    folder: &Path,
+    files: &'a [(String, Vec<u8>)],
+    name: &str,
+) -> Result<&'a [u8]> {
     find(files, name).ok_or_else(|| Error::invalid(folder, name, "a file of the tokenizer", "none"))
 }
 
 fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
     serde_json::from_slice(bytes).map_err(|e| {
-        Error::invalid(path, format!("line {} column {}", e.line(), e.column()), "a JSON object", e.to_string())
+        Error::invalid(
+            path,
+            format!("line {} column {}", e.line(), e.column()),
+            "a JSON object",
+            e.to_string(),
+        )
     })
 }
 
@@ -69,11 +88,15 @@ pub(super) fn config(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Confi
     let path = folder.join("tokenizer_config.json");
     let json = object(&path, required(folder, files, "tokenizer_config.json")?)?;
     let map_path = folder.join("special_tokens_map.json");
-    let map = find(files, "special_tokens_map.json").map(|bytes| object(&map_path, bytes)).transpose()?;
+    let map = find(files, "special_tokens_map.json")
+        .map(|bytes| object(&map_path, bytes))
+        .transpose()?;
     let mut specials = Vec::new();
     for name in SPECIALS {
         let mut text = special_text(&path, name, json.get(name))?;
-        if text.is_none() && let Some(map) = &map {
+        if text.is_none()
+            && let Some(map) = &map
+        {
             text = special_text(&map_path, name, map.get(name))?;
         }
         specials.extend(text.map(|text| (name, text)));
@@ -87,14 +110,25 @@ pub(super) fn config(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Confi
         }
         None => template(&path, json.get("chat_template"))?.map(|source| (path.clone(), source)),
     };
-    Ok(Config { add_bos: flag(&path, &json, "add_bos_token")?, add_eos: flag(&path, &json, "add_eos_token")?, path, specials, template })
+    Ok(Config {
+        add_bos: flag(&path, &json, "add_bos_token")?,
+        add_eos: flag(&path, &json, "add_eos_token")?,
+        path,
+        specials,
+        template,
+    })
 }
 
 fn flag(path: &Path, json: &Map<String, Value>, name: &str) -> Result<Option<bool>> {
     match json.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(other) => Err(Error::invalid(path, name, "true or false", other.to_string())),
+        Some(other) => Err(Error::invalid(
+            path,
+            name,
+            "true or false",
+            other.to_string(),
+        )),
     }
 }
 
@@ -106,24 +140,43 @@ fn special_text(path: &Path, name: &str, value: Option<&Value>) -> Result<Option
         Some(Value::Object(token)) if token.get("content").is_some_and(Value::is_string) => {
             Ok(token["content"].as_str().map(str::to_owned))
         }
-        Some(other) => {
-            Err(Error::invalid(path, name, "a string or an object with a string `content`", other.to_string()))
-        }
+        Some(other) => Err(Error::invalid(
+            path,
+            name,
+            "a string or an object with a string `content`",
+            other.to_string(),
+        )),
     }
 }
 
 /// `chat_template` is a string, or a list of `{name, template}` of which the one named `default` is taken.
 fn template(path: &Path, value: Option<&Value>) -> Result<Option<String>> {
     let wrong = |found: String| {
-        Error::invalid(path, "chat_template", "a string, or a list of {name, template} with one named \"default\"", found)
+        Error::invalid(
+            path,
+            "chat_template",
+            "a string, or a list of {name, template} with one named \"default\"",
+            found,
+        )
     };
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(source)) => Ok(Some(source.clone())),
         Some(Value::Array(named)) => {
-            let default = named.iter().find(|t| t["name"] == "default").and_then(|t| t["template"].as_str());
-            let names = || named.iter().map(|t| t["name"].to_string()).collect::<Vec<_>>().join(", ");
-            default.map(|s| Some(s.to_owned())).ok_or_else(|| wrong(format!("templates named {}", names())))
+            let default = named
+                .iter()
+                .find(|t| t["name"] == "default")
+                .and_then(|t| t["template"].as_str());
+            let names = || {
+                named
+                    .iter()
+                    .map(|t| t["name"].to_string())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            default
+                .map(|s| Some(s.to_owned()))
+                .ok_or_else(|| wrong(format!("templates named {}", names())))
         }
         Some(other) => Err(wrong(other.to_string())),
     }

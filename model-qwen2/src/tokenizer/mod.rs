@@ -104,16 +104,34 @@ impl HfTokenizer {
         let folder = origin.as_ref().to_owned();
         let json = files::required(&folder, &files, "tokenizer.json")?;
         let mut inner = Tokenizer::from_bytes(json).map_err(|e| {
-            Error::invalid(folder.join("tokenizer.json"), "content", "a tokenizer of the `tokenizers` library", e.to_string())
+            Error::invalid(
+                folder.join("tokenizer.json"),
+                "content",
+                "a tokenizer of the `tokenizers` library",
+                e.to_string(),
+            )
         })?;
         inner.with_padding(None);
         let config = files::config(&folder, &files)?;
         let mut notes = Vec::new();
         let specials = named_specials(&mut inner, &mut notes, &config)?;
-        inner.with_truncation(None).map_err(|e| broken(&folder, e))?;
-        let vocab_size = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        let mut this =
-            Self { inner, folder, files, vocab_size, specials, template: config.template, notes };
+        inner
+            .with_truncation(None)
+            .map_err(|e| broken(&folder, e))?;
+        let vocab_size = inner
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |id| id as usize + 1);
+        let mut this = Self {
+            inner,
+            folder,
+            files,
+            vocab_size,
+            specials,
+            template: config.template,
+            notes,
+        };
         this.post_process(config.add_bos, config.add_eos)?;
         this.pad_falls_back_on_eos();
         Ok(this)
@@ -132,7 +150,12 @@ impl HfTokenizer {
         let template = TemplateProcessing::builder()
             .try_single(single)
             .map_err(|e| broken(&self.folder, e))?
-            .special_tokens(bos.iter().chain(&eos).map(|t| (t.text.clone(), t.id)).collect::<Vec<_>>())
+            .special_tokens(
+                bos.iter()
+                    .chain(&eos)
+                    .map(|t| (t.text.clone(), t.id))
+                    .collect::<Vec<_>>(),
+            )
             .build()
             .map_err(|e| broken(&self.folder, e))?;
         self.inner.with_post_processor(Some(template));
@@ -145,10 +168,15 @@ impl HfTokenizer {
         }
         match self.eos().cloned() {
             Some(eos) => {
-                self.notes.push(format!("the tokenizer names no pad token: its eos token {} is used", eos.text));
+                self.notes.push(format!(
+                    "the tokenizer names no pad token: its eos token {} is used",
+                    eos.text
+                ));
                 self.specials.push(("pad_token", eos));
             }
-            None => self.notes.push("the tokenizer names neither an eos nor a pad token".to_owned()),
+            None => self
+                .notes
+                .push("the tokenizer names neither an eos nor a pad token".to_owned()),
         }
     }
 
@@ -163,7 +191,10 @@ impl HfTokenizer {
     }
 
     fn special(&self, name: &str) -> Option<&SpecialToken> {
-        self.specials.iter().find(|(n, _)| *n == name).map(|(_, token)| token)
+        self.specials
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, token)| token)
     }
 
     /// The token that begins a text.
@@ -183,13 +214,18 @@ impl HfTokenizer {
 
     /// The named special tokens as chat templates see them: (`eos_token`, `<|im_end|>`).
     pub fn named(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.specials.iter().map(|(name, token)| (*name, token.text.as_str()))
+        self.specials
+            .iter()
+            .map(|(name, token)| (*name, token.text.as_str()))
     }
 
     /// Its chat template: chat_template.jinja, else the one in tokenizer_config.json; of several the one named
     /// `default`. `None` where there is none: see [`fallback_chat_template`](Self::fallback_chat_template).
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {
-        self.template.as_ref().map(|(path, source)| ChatTemplate::new(path, source, self.named())).transpose()
+        self.template
+            .as_ref()
+            .map(|(path, source)| ChatTemplate::new(path, source, self.named()))
+            .transpose()
     }
 
     /// Plain ChatML with this tokenizer's special tokens.
@@ -223,19 +259,33 @@ impl HfTokenizer {
 
 impl Tokenize for HfTokenizer {
     fn encode(&self, text: &str, specials: Specials) -> Result<Vec<u32>> {
-        let encoding =
-            self.inner.encode_fast(text, specials == Specials::Add).map_err(|e| broken(&self.folder, e))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, specials == Specials::Add)
+            .map_err(|e| broken(&self.folder, e))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     fn encode_spans(&self, text: &str, specials: Specials) -> Result<Encoded> {
-        let encoding = self.inner.encode(text, specials == Specials::Add).map_err(|e| broken(&self.folder, e))?;
-        let spans = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
-        Ok(Encoded { ids: encoding.get_ids().to_vec(), spans })
+        let encoding = self
+            .inner
+            .encode(text, specials == Specials::Add)
+            .map_err(|e| broken(&self.folder, e))?;
+        let spans = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(start, end)| start..end)
+            .collect();
+        Ok(Encoded {
+            ids: encoding.get_ids().to_vec(),
+            spans,
+        })
     }
 
     fn decode(&self, ids: &[u32], decoding: Decoding) -> Result<String> {
-        self.inner.decode(ids, decoding == Decoding::SkipSpecials).map_err(|e| broken(&self.folder, e))
+        self.inner
+            .decode(ids, decoding == Decoding::SkipSpecials)
+            .map_err(|e| broken(&self.folder, e))
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
@@ -257,7 +307,12 @@ impl Tokenize for HfTokenizer {
 
 /// The library refuses at run time: a model without an unk token for what it cannot write, a decoder that fails.
 fn broken(folder: &Path, error: impl std::fmt::Display) -> Error {
-    Error::invalid(folder.join("tokenizer.json"), "content", "a tokenizer that works on this input", error.to_string())
+    Error::invalid(
+        folder.join("tokenizer.json"),
+        "content",
+        "a tokenizer that works on this input",
+        error.to_string(),
+    )
 }
 
 /// Finds the named tokens in the vocabulary and makes those special that tokenizer.json does not, as transformers does.
@@ -271,16 +326,32 @@ fn named_specials(
     for (name, text) in &config.specials {
         let Some(id) = inner.token_to_id(text) else {
             if matches!(*name, "bos_token" | "eos_token") {
-                return Err(Error::invalid(&config.path, *name, "a token of tokenizer.json", format!("{text:?}")));
+                return Err(Error::invalid(
+                    &config.path,
+                    *name,
+                    "a token of tokenizer.json",
+                    format!("{text:?}"),
+                ));
             }
-            notes.push(format!("{}: {name} {text:?} is not a token of tokenizer.json and is not used", config.path.display()));
+            notes.push(format!(
+                "{}: {name} {text:?} is not a token of tokenizer.json and is not used",
+                config.path.display()
+            ));
             continue;
         };
         if !added.contains_key(&id) {
             let token = AddedToken::from(text.clone(), true).normalized(false);
-            inner.add_special_tokens([token]).map_err(|e| broken(&config.path, e))?;
+            inner
+                .add_special_tokens([token])
+                .map_err(|e| broken(&config.path, e))?;
         }
-        specials.push((*name, SpecialToken { text: text.clone(), id }));
+        specials.push((
+            *name,
+            SpecialToken {
+                text: text.clone(),
+                id,
+            },
+        ));
     }
     Ok(specials)
 }

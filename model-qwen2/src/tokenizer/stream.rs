@@ -17,7 +17,13 @@ pub struct TextStream<'a> {
 impl<'a> TextStream<'a> {
     /// A stream with nothing in it.
     pub fn new(tokenizer: &'a dyn Tokenize, decoding: Decoding) -> Self {
-        Self { tokenizer, decoding, ids: Vec::new(), shown: 0, text: String::new() }
+        Self {
+            tokenizer,
+            decoding,
+            ids: Vec::new(),
+            shown: 0,
+            text: String::new(),
+        }
     }
 
     /// Takes the next id; gives the text that is complete with it, often one word, sometimes nothing.
