@@ -3,4 +3,6 @@
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod dtype;
 pub mod log;
+pub mod verify;

@@ -7,6 +7,8 @@
 //! | [`tensors`] | model.safetensors, one file or sharded: memory-mapped, bounds-checked, written atomically |
 //! | [`gguf`] | GGUF import: tensors, metadata, tokenizer |
 //! | [`tokenizer`] | tokenizer.json and tokenizer_config.json |
+//! | [`folder`] | a model folder, opened and saved |
+//! | [`generate`] | generation with continuous batching |
 //! | [`chat`] | Jinja chat templates, rendered as transformers does |
 //! | [`sample`] | texts and conversations as training samples: ids and the mask of what is trained |
 //! | [`error`] | the one error type |
@@ -14,6 +16,8 @@
 pub mod chat;
 pub mod config;
 pub mod error;
+pub mod folder;
+pub mod generate;
 pub mod gguf;
 pub mod sample;
 pub mod tensors;
