@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""usage: chat_templates.py [--all FILE]
+"""usage: chat_templates.py [--all FILE] [--qwen FOLDER]
 
 Renders chat templates with transformers and tokenises samples with TRL's own SFTTrainer, and writes beside itself
   chat.json        templates, conversations, rendered texts or the error
   samples.json     ids and trained tokens of texts, prompt-completion pairs and conversations
+  samples_qwen.json, with --qwen: the same with Qwen2.5's tokenizer, which FOLDER holds
   tokenizer/       the small byte-level BPE tokenizer that samples.json is made with
 With --all every template that TRL ships is rendered too, into FILE, which is large: PROXIMAL_GOLDEN_CHAT=FILE tests it.
 Made with transformers 5.23.0 and TRL 1.16.0; the templates other than those written here are TRL's copies (Apache-2.0).
@@ -164,6 +165,14 @@ def render(tok, template, c, prompt):
         return dict(error=f"{type(e).__name__}: {e}")
 
 
+def generated(tok, template, c):
+    """Where {% generation %} blocks wrote, in characters of the text."""
+    messages = [{k: v for k, v in message.items() if v is not None} for message in c["messages"]]
+    _, spans = chat_template_utils.render_jinja_template([messages], tools=c.get("tools"), documents=c.get("documents"), chat_template=template,
+                                                         return_assistant_tokens_mask=True, **{**tok.special_tokens_map, **c.get("variables", {})})
+    return [list(span) for span in spans[0] if span[0] < span[1]]
+
+
 def renders(templates, tok):
     rows = []
     for t, source in templates.items():
@@ -174,6 +183,8 @@ def renders(templates, tok):
                 row["prompt"] = on["text"][len(off["text"]):]
             elif "text" in off:
                 row["prompted"] = on.get("text")
+            if "text" in off and "generation %}" in source:
+                row["generated"] = generated(tok, source, conversation)
             rows.append(row)
     return dict(versions=VERSIONS, now=int(NOW.replace(tzinfo=datetime.timezone.utc).timestamp()), special_tokens=SPECIAL, templates=templates,
                 conversations=CONVERSATIONS, renders=rows)
@@ -209,7 +220,9 @@ def samples(tok):
         for t in ("qwen2_5", "smollm2"):
             add(t, {"messages": messages})
         for t in ("chatml_marked", "bare_marked", "qwen2_5_training", "llama3_training"):
-            add(t, {"messages": messages}, assistant=True)
+            # Of an empty block transformers trains the token around it, where there is one: not followed.
+            if (t, name) != ("bare_marked", "empty"):
+                add(t, {"messages": messages}, assistant=True)
         for t in ("qwen2_5", "smollm2", "chatml_marked"):
             add(t, {"prompt": messages[:-1], "completion": messages[-1:]}, True)
         add("chatml_marked", {"prompt": messages[:1], "completion": messages[1:]}, True, True)
@@ -229,6 +242,8 @@ def write(name, value):
 if __name__ == "__main__":
     tok = tokenizer()
     write("samples.json", samples(tok))
+    if "--qwen" in sys.argv:
+        write("samples_qwen.json", samples(transformers.AutoTokenizer.from_pretrained(sys.argv[sys.argv.index("--qwen") + 1])))
     for name, text in SPECIAL.items():
         setattr(tok, name, text)
     write("chat.json", renders(TEMPLATES, tok))

@@ -8,7 +8,11 @@ use crate::{Error, Result};
 
 /// Renders a conversation and finds what the assistant says: what stands within `{% generation %}`, and for a template
 /// without that block what a turn adds to the rendering of the turns before it with their generation prompt.
-pub(super) fn assistant(template: &ChatTemplate, messages: &[Message], inputs: Inputs<'_>) -> Result<Rendered> {
+pub(super) fn assistant(
+    template: &ChatTemplate,
+    messages: &[Message],
+    inputs: Inputs<'_>,
+) -> Result<Rendered> {
     let mut rendered = template.render_spans(messages, inputs, GenerationPrompt::Omit)?;
     if template.marks_generation() {
         return Ok(rendered);
@@ -27,7 +31,9 @@ pub(super) fn assistant(template: &ChatTemplate, messages: &[Message], inputs: I
             )
         };
         if turn == 0 {
-            return Err(unclear("no marker, and a conversation that the assistant begins"));
+            return Err(unclear(
+                "no marker, and a conversation that the assistant begins",
+            ));
         }
         let before = template.render(&messages[..turn], inputs, GenerationPrompt::Add)?;
         let through = template.render(&messages[..=turn], inputs, GenerationPrompt::Omit)?;
@@ -62,8 +68,9 @@ pub(super) fn assistant(template: &ChatTemplate, messages: &[Message], inputs: I
 /// The tokens of a span of text, as transformers finds them with `char_to_token`: from the first that covers the span's
 /// first character to the first that covers its last. `tokens` are the bytes that each token covers.
 ///
-/// Where no token covers that character (white space that the tokenizer trims off), transformers gives up on the rest of
-/// the conversation or trains all of it; here the nearest token within the span is taken.
+/// Not followed: where no token covers that character (white space that the tokenizer trims off), transformers gives up
+/// on the rest of the conversation or trains all of it; here the nearest token within the span is taken. And of an empty
+/// span it trains a token that lies around it; here none.
 pub(super) fn tokens(text: &str, tokens: &[Range<usize>], span: &Range<usize>) -> Range<usize> {
     let Some((last, _)) = text[span.clone()].char_indices().next_back() else {
         return 0..0;
