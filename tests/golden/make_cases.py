@@ -89,7 +89,8 @@ CASE = {
     "qwen2-tied": Spec(
         "Qwen2, tied, GQA 4:2, qkv bias, config of transformers 4; ten AdamW steps, six of them clipped",
         qwen2(4, 32, 64, 97, 2, 4, 2),
-        RAGGED, settings={"loss_type": "nll", "optimizer": OPTIMIZER | {"max_grad_norm": 3.0}}, steps=10, gradients=torch.float64, masked=0.2,
+        RAGGED, settings={"loss_type": "nll", "optimizer": OPTIMIZER | {"max_grad_norm": 3.0}}, steps=10,
+        gradients=torch.float64, masked=0.2,
     ),
     "qwen2-untied-dft": Spec(
         "Qwen2, untied, no grouping, dft, temperature 1.3, value head with bias; bf16 weights; pad_token_id in the text",
