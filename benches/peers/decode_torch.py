@@ -52,7 +52,8 @@ def main():
         best = torch.cat(out.logits).float().topk(2).values
         margin = (best[:, 0] - best[:, 1]).min().item()
         new_tokens, seconds = new_tokens + len(new), seconds + took
-        print(json.dumps({"index": i, "prompt_ids": ids, "ids": new, "text": tokenizer.decode(new), "min_margin": margin, "seconds": took}))
+        line = {"index": i, "prompt_ids": ids, "ids": new, "text": tokenizer.decode(new), "min_margin": margin, "seconds": took}
+        print(json.dumps(line), flush=True)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     print(json.dumps({"tokens": new_tokens, "seconds": seconds, "tokens_per_second": new_tokens / seconds, "peak_rss_mb": rss}))
 

@@ -22,7 +22,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import check_cases
-from dump_case import dump_case, forward, named_parameters, reference, exact_module
+from dump_case import dump_case, exact_module, forward, named_parameters, optimizer_steps, reference
 from float64 import to_float64
 
 CASES = Path(__file__).parent / "cases"
@@ -49,12 +49,14 @@ def qwen2(version, c, f, v, layers, heads, kv, **other):
     """config.json of a Qwen2 as transformers 4 or 5 writes it."""
     common = dict(
         architectures=["Qwen2ForCausalLM"], attention_dropout=0.0, bos_token_id=0, eos_token_id=1, hidden_act="silu",
-        hidden_size=c, initializer_range=0.02, intermediate_size=f, max_position_embeddings=512, max_window_layers=layers,
-        model_type="qwen2", num_attention_heads=heads, num_hidden_layers=layers, num_key_value_heads=kv,
+        hidden_size=c, initializer_range=0.02, intermediate_size=f, max_position_embeddings=512,
+        max_window_layers=layers, model_type="qwen2", num_attention_heads=heads, num_hidden_layers=layers, num_key_value_heads=kv,
         rms_norm_eps=1e-6, tie_word_embeddings=True, use_cache=True, use_sliding_window=False, vocab_size=v,
     )
     if version == 4:
-        old = dict(rope_theta=1000000.0, sliding_window=512, torch_dtype="float32", transformers_version="4.46.1", use_mrope=False)
+        old = dict(
+            rope_theta=1000000.0, sliding_window=512, torch_dtype="float32", transformers_version="4.46.1", use_mrope=False,
+        )
         return common | old | other
     new = dict(
         dtype="float32", layer_types=["full_attention"] * layers, pad_token_id=None, sliding_window=None,
@@ -87,7 +89,8 @@ CASE = {
     "qwen2-tied": Spec(
         "Qwen2, tied, GQA 4:2, qkv bias, config of transformers 4; ten AdamW steps, six of them clipped",
         qwen2(4, 32, 64, 97, 2, 4, 2),
-        RAGGED, settings={"loss_type": "nll", "optimizer": OPTIMIZER | {"max_grad_norm": 3.0}}, steps=10, gradients=torch.float64, masked=0.2,
+        RAGGED, settings={"loss_type": "nll", "optimizer": OPTIMIZER | {"max_grad_norm": 3.0}}, steps=10,
+        gradients=torch.float64, masked=0.2,
     ),
     "qwen2-untied-dft": Spec(
         "Qwen2, untied, no grouping, dft, temperature 1.3, value head with bias; bf16 weights; pad_token_id in the text",
@@ -235,7 +238,10 @@ def check_lower_precision(name, model, head, case, expected):
     for dtype in sorted({torch.float32, model.dtype}, key=str, reverse=True):
         lower = copy.deepcopy(model).to(dtype)
         lower.get_input_embeddings().padding_idx = None  # see float64.py
-        found = reference(lower, head and copy.deepcopy(head).to(dtype), case)
+        lower_head = head and copy.deepcopy(head).to(dtype)
+        found = reference(lower, lower_head, case)
+        if dtype == torch.float32:
+            found |= optimizer_steps(lower, lower_head, case, sum(k.endswith(".grad_norm") for k in expected))
         worst = 0.0
         for key in found.keys() & expected.keys():
             a, b = found[key].double(), expected[key].double()
