@@ -1,1 +1,31 @@
-//! stub
+//! The ladder of checks of the operations. Every operation of a backend is a [`Case`](case::Case): named inputs, named
+//! outputs, one call. The same list runs on every backend; what is asked of the results is a file in `tests/`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`host`] | matrices of f64 on the host, the generator |
+//! | [`device`] | a backend under test: guard rows around every buffer, rounding to what it can represent |
+//! | [`devices`] | the list of backends; a new one is added there and nowhere else |
+//! | [`case`], [`run`] | an operation with its inputs; how it is called |
+//! | [`backward`] | from a forward case to its backward cases |
+//! | [`cases`] | the list of cases |
+//! | [`tolerance`] | the one table, and the comparison |
+//!
+//! | test | what it asks |
+//! |---|---|
+//! | `known` | answers worked out by hand: what self-consistency cannot see |
+//! | `parity` | every case on every backend against `Cpu<f64>` |
+//! | `finite_differences` | every gradient of the oracle, number by number |
+//! | `adjoint` | <u, J v> = <J' u, v> |
+//! | `shared_prefix` | a tree gives what the unshared sequences give |
+//! | `invariance` | `==`: rows beside, threads, order of segments, decode and training |
+//! | `coverage` | every method of the traits has a case |
+
+pub mod backward;
+pub mod case;
+pub mod cases;
+pub mod device;
+pub mod devices;
+pub mod host;
+pub mod run;
+pub mod tolerance;

@@ -1,16 +1,27 @@
-//! The oracle: `Cpu<f64>`, the obvious loops.
+//! The oracle: `Cpu<f64>`, the obvious loops. One thread, no std; the other backends are checked against it, so every
+//! function reads like the formula in the trait's docstring.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `memory` | allocation, transfers |
+//! | `rows` | a matrix's rows as slices; dot and axpy on them |
+//! | `embed` | embed, gather and their transposes |
+//! | `norm`, `linear`, `rope`, `swiglu`, `attention`, `head` | one operation each, forward and backward |
+//! | `vector` | the optimizer's elementwise work |
+//! | `decode` | the KV cache |
+//! | `ops` | the trait, which only forwards to the above |
 
-/// An allocation that the machine could not give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutOfMemory {
-    /// Bytes asked for.
-    pub bytes: usize,
-}
+mod attention;
+mod decode;
+mod embed;
+mod head;
+mod linear;
+mod memory;
+mod norm;
+mod ops;
+mod rope;
+mod rows;
+mod swiglu;
+mod vector;
 
-impl core::fmt::Display for OutOfMemory {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "out of memory: {} bytes asked for", self.bytes)
-    }
-}
-
-impl core::error::Error for OutOfMemory {}
+pub use memory::OutOfMemory;

@@ -1,0 +1,94 @@
+//! Matrix products: linear, head, logits.
+use kernel::mat::Accum;
+
+use super::Sizes;
+use crate::case::{Call, Case, Kind};
+use crate::host::Rng;
+
+/// Cases of linear, head, logits.
+pub fn cases(sizes: Sizes) -> Vec<Case> {
+    // (N, in, out)
+    let linear: &[(usize, usize, usize)] = match sizes {
+        Sizes::Small => &[(1, 1, 1), (3, 4, 5)],
+        Sizes::Full => &[
+            (1, 1, 1),
+            (1, 64, 64),
+            (2, 3, 7),
+            (3, 16, 1),
+            (5, 33, 48),
+            (7, 100, 31),
+            (8, 65, 129),
+            (13, 31, 17),
+            (17, 1030, 9),
+            (33, 48, 100),
+            (65, 130, 66),
+            (150, 20, 34),
+        ],
+    };
+    // (P, C, V)
+    let head: &[(usize, usize, usize)] = match sizes {
+        Sizes::Small => &[(1, 2, 3), (3, 4, 7)],
+        Sizes::Full => &[
+            (1, 1, 1),
+            (1, 64, 257),
+            (3, 33, 7),
+            (5, 20, 1001),
+            (17, 48, 65),
+            (70, 16, 131),
+        ],
+    };
+    let linear = linear.iter().flat_map(|&(n, inp, out)| linear_of(n, inp, out));
+    linear
+        .chain(head.iter().flat_map(|&(p, c, v)| head_of(p, c, v)))
+        .collect()
+}
+
+fn linear_of(n: usize, inp: usize, out: usize) -> Vec<Case> {
+    let of = |(bias, accum)| {
+        let label = format!("N {n}, {inp} to {out}, {bias} bias, {accum:?}");
+        let mut rng = Rng::new(&label);
+        let case = Case::new(Call::Linear { accum }, label)
+            .reads("x", Kind::Buf, rng.matrix(n, inp))
+            .reads_whole("w", Kind::Weight, rng.matrix(out, inp));
+        let case = match bias {
+            1 => case.reads_whole("bias", Kind::Buf, rng.matrix(1, out)),
+            _ => case,
+        };
+        match accum {
+            Accum::Replace => case.writes("y", Kind::Buf, (n, out)),
+            Accum::Add => case.updates("y", Kind::Buf, rng.matrix(n, out)),
+        }
+    };
+    [
+        (0, Accum::Replace),
+        (1, Accum::Replace),
+        (0, Accum::Add),
+        (1, Accum::Add),
+    ]
+    .map(of)
+    .to_vec()
+}
+
+fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {
+    let of = |temperature| {
+        let label = format!("P {p}, {c} to {v}, temperature {temperature}");
+        let mut rng = Rng::new(&label);
+        let h = rng.matrix(p, c);
+        // Logits of a few units each, whatever C is.
+        let mut w = rng.matrix(v, c);
+        w.data.iter_mut().for_each(|w| *w *= 2.0 / (c as f64).sqrt());
+        let logits = Case::new(Call::Logits, label.clone())
+            .reads("h", Kind::Buf, h.clone())
+            .reads_whole("w", Kind::Weight, w.clone())
+            .writes("z", Kind::Acc, (p, v));
+        let head = Case::new(Call::Head { temperature }, label)
+            .index(rng.index(p, v))
+            .reads("h", Kind::Buf, h)
+            .reads_whole("w", Kind::Weight, w)
+            .writes("logp", Kind::Acc, (p, 1))
+            .writes("entropy", Kind::Acc, (p, 1))
+            .saves("lse", Kind::Acc, (p, 1));
+        [logits, head]
+    };
+    [1.0, 0.7].into_iter().flat_map(of).collect()
+}

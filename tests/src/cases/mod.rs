@@ -1,0 +1,64 @@
+//! The list of cases: forward operations; the backward ones follow from them.
+mod attention;
+mod linear;
+mod memory;
+mod rows;
+mod vector;
+
+pub use attention::{heads, segments};
+
+use kernel::mat::Accum;
+
+use crate::backward::{Backward, backward, cotangents};
+use crate::case::Case;
+use crate::device::{Backend, Device};
+use crate::devices::oracle;
+use crate::host::Rng;
+use crate::run::run;
+
+/// How large the shapes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// A few numbers each: every one can be differentiated numerically.
+    Small,
+    /// Below, at and beyond the tiles of a fast backend, and ragged.
+    Full,
+}
+
+/// Every operation but the backward ones.
+pub fn forward(sizes: Sizes) -> Vec<Case> {
+    [
+        memory::cases(sizes),
+        rows::cases(sizes),
+        linear::cases(sizes),
+        attention::cases(sizes),
+        vector::cases(sizes),
+    ]
+    .concat()
+}
+
+/// The backward operations of a forward case for this device, replacing and adding: inputs rounded to what it can
+/// represent, saved statistics from the oracle.
+pub fn backward_of<B: Backend>(device: &Device<B>, forward: &Case) -> Vec<Backward> {
+    let forward = device.round_case(forward);
+    let outputs = run(&oracle(), &forward);
+    let d = cotangents(&forward, &mut Rng::new(&forward.label));
+    let mut all: Vec<Backward> = [Accum::Replace, Accum::Add]
+        .into_iter()
+        .flat_map(|accum| backward(&forward, &outputs, &d, accum))
+        .collect();
+    for b in &mut all {
+        b.case = device.round_case(&b.case);
+    }
+    all
+}
+
+/// Every case for this device, forward and backward, its numbers as the device can represent them.
+pub fn all<B: Backend>(device: &Device<B>, sizes: Sizes) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for case in forward(sizes) {
+        cases.extend(backward_of(device, &case).into_iter().map(|b| b.case));
+        cases.push(device.round_case(&case));
+    }
+    cases
+}

@@ -1,0 +1,118 @@
+//! The one tolerance table. An error is measured against the larger of the number itself and the root mean square of
+//! its matrix: a sum that happens to cancel is as wrong as its neighbours, not relatively more.
+use crate::case::{Case, Kind, Output};
+use crate::device::Precision;
+use crate::host::Host;
+
+/// The largest error allowed in outputs of compute and of accumulator precision.
+pub struct Tolerance {
+    /// The precision of the device.
+    pub precision: Precision,
+    /// For `Buf`.
+    pub buf: f64,
+    /// For `Acc`.
+    pub acc: f64,
+}
+
+/// One row a precision.
+pub const TABLE: [Tolerance; 3] = [
+    // The same sums in another order.
+    Tolerance {
+        precision: Precision::F64,
+        buf: 1e-12,
+        acc: 1e-12,
+    },
+    // Unit roundoff 6e-8; sums of up to a thousand terms.
+    Tolerance {
+        precision: Precision::F32,
+        buf: 5e-6,
+        acc: 5e-6,
+    },
+    // Unit roundoff 4e-3: an output is rounded once, its inputs are what the oracle has. `Acc` is f32 throughout.
+    Tolerance {
+        precision: Precision::Bf16,
+        buf: 1e-2,
+        acc: 1e-5,
+    },
+];
+
+/// An output whose error is larger for a reason.
+pub struct Exception {
+    /// The precision.
+    pub precision: Precision,
+    /// The method.
+    pub method: &'static str,
+    /// The output.
+    pub output: &'static str,
+    /// The error allowed.
+    pub tolerance: f64,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// One reason an exception.
+pub const EXCEPTIONS: &[Exception] = &[];
+
+/// The error allowed in an output of a case.
+pub fn tolerance(precision: Precision, case: &Case, output: &Output) -> f64 {
+    let method = |e: &&Exception| case.call.methods().contains(&e.method);
+    let exception = EXCEPTIONS.iter().filter(method);
+    let exception = exception
+        .filter(|e| e.precision == precision && e.output == output.name)
+        .map(|e| e.tolerance);
+    let row = TABLE
+        .iter()
+        .find(|t| t.precision == precision)
+        .map(|t| match output.kind {
+            Kind::Acc => t.acc,
+            Kind::Buf | Kind::Weight => t.buf,
+        });
+    exception.chain(row).next().expect("a row for every precision")
+}
+
+/// The largest error of `got` against `want`, and where it is; NaN counts as infinitely wrong.
+pub fn worst(got: &Host, want: &Host) -> (f64, String) {
+    assert_eq!(got.shape(), want.shape());
+    let mean = want.data.iter().map(|x| x * x).sum::<f64>() / want.len().max(1) as f64;
+    let mut worst = (0.0, String::from("nowhere"));
+    for (i, (&got, &x)) in got.data.iter().zip(&want.data).enumerate() {
+        let scale = x.abs().max(mean.sqrt());
+        let error = match (got - x).abs() / scale {
+            _ if got == x => 0.0,
+            e if e.is_nan() => f64::INFINITY,
+            e => e,
+        };
+        if error > worst.0 {
+            let at = (i / want.cols, i % want.cols);
+            worst = (error, format!("at {at:?} found {got:e}, expected {x:e}"));
+        }
+    }
+    worst
+}
+
+/// What is wrong with the results of a case, a line for each output beyond its tolerance.
+pub fn check(precision: Precision, case: &Case, got: &[Host], want: &[Host]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for ((y, got), want) in case.outputs.iter().zip(got).zip(want) {
+        let (error, place) = worst(got, want);
+        let tolerance = tolerance(precision, case, y);
+        if error > tolerance {
+            lines.push(format!(
+                "{}: {} {place}: error {error:.1e} > {tolerance:.0e}",
+                case.name(),
+                y.name
+            ));
+        }
+    }
+    lines
+}
+
+/// Panics with the first of `lines`, if there are any.
+pub fn report(device: &str, lines: &[String]) {
+    let shown = lines.iter().take(20).cloned().collect::<Vec<_>>().join("\n  ");
+    assert!(
+        lines.is_empty(),
+        "{device}: {} outputs are wrong:\n  {shown}",
+        lines.len()
+    );
+}
