@@ -13,7 +13,7 @@ mod fast;
 mod naive;
 
 #[cfg(feature = "std")]
-pub use fast::{Isa, Settings};
+pub use fast::{Buffer, Cache, Isa, Settings, SettingsError, Tree, Weight};
 pub use naive::OutOfMemory;
 
 /// A CPU that computes in `T`.

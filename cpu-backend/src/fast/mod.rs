@@ -1,27 +1,84 @@
 //! The fast backends: `Cpu<f32>` and `Cpu<bf16>`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`settings`], [`pool`] | instruction set and threads |
+//! | [`simd`], [`elem`] | vectors; f32 and bf16 |
+//! | [`buffer`], [`out`] | memory; an output that threads share |
+//! | [`gemm`], [`weight`] | the product's inner kernel; prepared matrices |
+//! | [`linear`], [`rows`], [`attention`], [`head`] | the operations |
+//! | [`memory`], [`ops`], [`vector`], [`decode`] | the traits |
+//!
+//! Two rules make results independent of threads and of the rows beside a row: work is split over outputs, never over a
+//! sum, and every sum has one order fixed by the shapes of its own row.
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use half::bf16;
 
 use crate::{Cpu, Element};
 
-/// An instruction set with microkernels of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
-    /// Plain Rust.
-    Portable,
-}
+mod attention;
+mod attention_bwd;
+mod buffer;
+mod decode;
+mod elem;
+mod gemm;
+mod head;
+mod linear;
+mod memory;
+mod ops;
+mod out;
+mod pool;
+mod rows;
+mod settings;
+mod simd;
+mod tree;
+mod vector;
+mod weight;
 
-/// How many threads and which instruction set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Threads, at least one.
-    pub threads: usize,
-    /// Instruction set.
-    pub isa: Isa,
-}
+pub use buffer::Buffer;
+pub use decode::Cache;
+pub use tree::Tree;
+pub use settings::{Isa, Settings, SettingsError};
+pub use weight::Weight;
 
-/// What the operations share.
+use buffer::Room;
+use pool::{Pool, Scratch};
+use settings::Level;
+
+/// What the operations share: the instruction set, the threads and working memory.
 pub struct Engine {
     settings: Settings,
+    level: Level,
+    team: Mutex<Team>,
+}
+
+/// The threads with the working memory that they share; one operation at a time has them.
+struct Team {
+    pool: Pool,
+    rooms: Rooms,
+}
+
+/// Working memory that the threads of one operation share.
+#[derive(Default)]
+struct Rooms {
+    a: Room,
+    b: Room,
+    c: Room,
+    d: Room,
+}
+
+impl Engine {
+    fn team(&self) -> MutexGuard<'_, Team> {
+        // A panic in an operation leaves no state behind that the next one reads.
+        self.team.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Team {
+    fn run(&mut self, items: usize, work: &(dyn Fn(usize, &mut Scratch) + Sync)) {
+        self.pool.run(items, work);
+    }
 }
 
 impl Element for f32 {
@@ -33,10 +90,18 @@ impl Element for bf16 {
 }
 
 impl<T: Element<Engine = Engine>> Cpu<T> {
-    /// A CPU with these settings.
+    /// A CPU with these settings. Panics if this machine does not have the instruction set.
+    #[track_caller]
     pub fn new(settings: Settings) -> Self {
         Self {
-            engine: Engine { settings },
+            engine: Engine {
+                settings,
+                level: Level::new(settings.isa),
+                team: Mutex::new(Team {
+                    pool: Pool::new(settings.threads),
+                    rooms: Rooms::default(),
+                }),
+            },
         }
     }
 
@@ -45,3 +110,6 @@ impl<T: Element<Engine = Engine>> Cpu<T> {
         self.engine.settings
     }
 }
+
+#[cfg(test)]
+mod tests;

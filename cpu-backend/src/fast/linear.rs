@@ -1,0 +1,307 @@
+//! Products with a prepared matrix, and the gradient of one.
+use core::ops::Range;
+
+use kernel::mat::Accum;
+
+use super::Engine;
+use super::elem::{Elem, get, put};
+use super::gemm::{Lhs, Mac, Start, pack_columns, product, tiles};
+use super::out::Out;
+use super::pool::Scratch;
+use super::simd::{Simd, kernels};
+use super::weight::{Panels, Weight, transpose};
+
+/// Numbers in the largest tile of any instruction set.
+pub(super) const MAX_TILE: usize = 384;
+
+/// Bytes of panels that one piece of work goes through: they stay in the second-level cache.
+const PANEL_BYTES: usize = 448 << 10;
+
+/// Rows of activations that one pass of the weights' gradient sums over.
+const ROW_BLOCK: usize = 512;
+
+/// Tiles of output rows in a piece of the weights' gradient.
+const TILES: usize = 4;
+
+/// Where the rows of a product go.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a, T> {
+    /// To activations, rounded: with the bias, and with what is there.
+    Buf(Out<'a, T>, Option<&'a [T]>, Accum),
+    /// As they are.
+    Acc(Out<'a, f32>),
+}
+
+/// y (rows, n) (+)= x (rows, k) w' + bias.
+pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w: &Weight<T>) {
+    let Panels { rows: n, cols: k, .. } = w.layout();
+    let rows = if k == 0 { 0 } else { x.len() / k };
+    let layout = w.layout();
+    let group = group(layout.count(), layout.len() * size_of::<T>(), engine);
+    let mut team = engine.team();
+    team.run(layout.count().div_ceil(group), &|item, scratch| {
+        let panels = item * group..((item + 1) * group).min(layout.count());
+        forward(engine.level, target, rows, x, k, w.panels(), layout, n, panels, scratch);
+    });
+}
+
+/// dx (rows, k) (+)= dy (rows, n) w.
+pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, dy: &[T], w: &Weight<T>) {
+    let layout = w.layout();
+    let rows = if layout.rows == 0 { 0 } else { dy.len() / layout.rows };
+    let width = layout.width;
+    let count = layout.cols.div_ceil(width);
+    let group = group(count, width * layout.rows * size_of::<T>(), engine);
+    let mut team = engine.team();
+    team.run(count.div_ceil(group), &|item, scratch| {
+        let panels = item * group..((item + 1) * group).min(count);
+        backward(engine.level, target, rows, dy, w.panels(), layout, panels, scratch);
+    });
+}
+
+/// Panels in a piece of work: few enough to stay in cache, and to give every thread some.
+fn group(count: usize, bytes: usize, engine: &Engine) -> usize {
+    let cached = PANEL_BYTES / bytes.max(1);
+    let shared = count.div_ceil(4 * engine.settings.threads);
+    cached.min(shared).max(1)
+}
+
+/// dw (out, in) += dy' x, db (out) += sum dy.
+pub(super) fn linear_bwd_w<T: Elem>(
+    engine: &Engine,
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+    dy: &[T],
+    x: &[T],
+    (n, k): (usize, usize),
+) {
+    if n == 0 || k == 0 {
+        return;
+    }
+    let level = engine.level;
+    let (width, height) = level.tile();
+    let rows = x.len() / k;
+    let mut team = engine.team();
+    let team = &mut *team;
+    if let Some(db) = db {
+        let db = Out::new(db);
+        team.pool.run(n.div_ceil(width), &|item, _| {
+            let columns = item * width..((item + 1) * width).min(n);
+            // SAFETY: each item has columns of its own.
+            let db = unsafe { db.slice(columns.start, columns.len()) };
+            sum_rows(level, db, dy, n, columns.start);
+        });
+    }
+    let dw = Out::new(dw);
+    let panels = k.div_ceil(width);
+    for first in (0..rows).step_by(ROW_BLOCK) {
+        let block = first..(first + ROW_BLOCK).min(rows);
+        // Bytes enough for units of either kind: at most four a row and column.
+        let panel = 4 * width * block.len().next_multiple_of(2);
+        let packed = team.rooms.a.get::<u8>(panels * panel);
+        let out = Out::new(packed);
+        let (x, dy) = (&x[block.start * k..block.end * k], &dy[block.start * n..block.end * n]);
+        team.pool.run(panels, &|p, _| {
+            // SAFETY: each item has a panel of its own.
+            let dst = unsafe { out.slice(p * panel, panel) };
+            pack(level, dst, x, k, block.len(), p * width, width);
+        });
+        let packed = &*packed;
+        team.pool.run(n.div_ceil(TILES * height), &|item, scratch| {
+            let outputs = item * TILES * height..((item + 1) * TILES * height).min(n);
+            gradient(level, dw, dy, block.len(), n, k, outputs, packed, panel, scratch);
+        });
+    }
+}
+
+/// Writes a tile of `rows` rows from row `first`, columns from `column`, to where the product goes.
+#[inline(always)]
+fn finish<S: Simd, T: Elem>(
+    s: S,
+    target: Target<'_, T>,
+    tile: &[f32],
+    (first, rows): (usize, usize),
+    column: usize,
+    n: usize,
+) {
+    let columns = S::NR.min(n - column);
+    for r in 0..rows {
+        let t = &tile[r * S::NR..][..S::NR];
+        let at = (first + r) * n + column;
+        match target {
+            Target::Buf(y, bias, accum) => {
+                // SAFETY: the piece of work has these columns of these rows to itself.
+                let y = unsafe { y.slice(at, columns) };
+                for i in (0..columns).step_by(S::LANES) {
+                    let mut v = s.load(&t[i..]);
+                    if let Some(bias) = bias {
+                        v = s.add(v, get(s, &bias[column + i..n.min(column + columns)]));
+                    }
+                    if accum == Accum::Add {
+                        v = s.add(get(s, &y[i..]), v);
+                    }
+                    put(s, &mut y[i..], v);
+                }
+            }
+            Target::Acc(z) => {
+                // SAFETY: as above.
+                let z = unsafe { z.slice(at, columns) };
+                for i in (0..columns).step_by(S::LANES) {
+                    put(s, &mut z[i..], s.load(&t[i..]));
+                }
+            }
+        }
+    }
+}
+
+/// Rows of x times panels: each tile of rows by all panels, so that its rows stay in the nearest cache.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn rows_by_panels<S: Simd, T: Elem>(
+    s: S,
+    target: Target<'_, T>,
+    rows: usize,
+    x: &[T],
+    k: usize,
+    packed: &[<T::Mac<S> as Mac<S, T>>::X],
+    n: usize,
+    panels: Range<usize>,
+    widened: &mut [f32],
+) {
+    type M<S, T> = <T as Elem>::Mac<S>;
+    let size = S::NR * M::<S, T>::steps(k);
+    let mut tile = [0.0; MAX_TILE];
+    for (first, height) in tiles(rows, S::MR) {
+        let x = &x[first * k..(first + height) * k];
+        let lhs = left::<S, T>(s, x, k, widened);
+        for (i, p) in panels.clone().enumerate() {
+            let panel = &packed[i * size..(i + 1) * size];
+            // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
+            unsafe {
+                product::<S, T, M<S, T>>(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
+            }
+            finish(s, target, &tile, (first, height), p * S::NR, n);
+        }
+    }
+}
+
+/// Rows of x as the left operand: where they lie, or widened.
+#[inline(always)]
+pub(super) fn left<S: Simd, T: Elem>(s: S, x: &[T], k: usize, widened: &mut [f32]) -> Lhs {
+    if <T::Mac<S> as Mac<S, T>>::DIRECT {
+        return Lhs::rows::<T, <T::Mac<S> as Mac<S, T>>::X>(x, k);
+    }
+    let widened = &mut widened[..x.len()];
+    widen(s, widened, x);
+    Lhs::rows::<f32, f32>(widened, k)
+}
+
+/// y = x, exactly.
+#[inline(always)]
+pub(super) fn widen<S: Simd, T: Elem>(s: S, y: &mut [f32], x: &[T]) {
+    let n = y.len();
+    for i in (0..n).step_by(S::LANES) {
+        put(s, &mut y[i..], get(s, &x[i..n]));
+    }
+}
+
+/// Prepared panels as the product reads them: where they lie, or widened.
+#[inline(always)]
+pub(super) fn right<'a, S: Simd, T: Elem>(
+    s: S,
+    panels: &'a [T],
+    widened: &'a mut [f32],
+) -> &'a [<T::Mac<S> as Mac<S, T>>::X] {
+    if <T::Mac<S> as Mac<S, T>>::DIRECT {
+        return bytemuck::cast_slice(panels);
+    }
+    let widened = &mut widened[..panels.len()];
+    widen(s, widened, panels);
+    bytemuck::cast_slice(widened)
+}
+
+kernels! {
+    fn forward<T>(
+        s, target: Target<'_, T>, rows: usize, x: &[T], k: usize, w: &[T], layout: Panels, n: usize,
+        panels: Range<usize>, scratch: &mut Scratch,
+    ) {
+        let len = layout.len();
+        let Scratch { a, b, .. } = scratch;
+        let w = &w[panels.start * len..panels.end * len];
+        let packed = right::<S, T>(s, w, b.get(if T::BF16 { w.len() } else { 0 }));
+        rows_by_panels(s, target, rows, x, k, packed, n, panels, a.get(if T::BF16 { S::MR * k } else { 0 }));
+    }
+
+    fn backward<T>(
+        s, target: Target<'_, T>, rows: usize, dy: &[T], w: &[T], layout: Panels,
+        panels: Range<usize>, scratch: &mut Scratch,
+    ) {
+        let k = layout.rows;
+        let size = S::NR * <T::Mac<S> as Mac<S, T>>::steps(k);
+        let Scratch { a, b, .. } = scratch;
+        let packed = b.get(panels.len() * size);
+        for (p, dst) in panels.clone().zip(packed.chunks_exact_mut(size.max(1))) {
+            transpose(s, dst, w, layout, p * S::NR..((p + 1) * S::NR).min(layout.cols), 0..k);
+        }
+        let widened = a.get(if T::BF16 { S::MR * k } else { 0 });
+        rows_by_panels(s, target, rows, dy, k, packed, layout.cols, panels, widened);
+    }
+
+    pub(super) fn pack<T>(_s, dst: &mut [u8], x: &[T], stride: usize, k: usize, first: usize, width: usize) {
+        let dst = bytemuck::cast_slice_mut(dst);
+        pack_columns::<S, T, T::Mac<S>>(dst, x, stride, k, first, stride - first, width);
+    }
+
+    fn sum_rows<T>(s, db: &mut [f32], dy: &[T], n: usize, column: usize) {
+        for i in (0..db.len()).step_by(S::LANES) {
+            let mut sum = s.splat(0.0);
+            for row in dy.chunks_exact(n) {
+                sum = s.add(sum, get(s, &row[column + i..column + db.len()]));
+            }
+            let db = &mut db[i..];
+            put(s, db, s.add(get(s, db), sum));
+        }
+    }
+
+    fn gradient<T>(
+        s, dw: Out<'_, f32>, dy: &[T], rows: usize, n: usize, k: usize, outputs: Range<usize>,
+        packed: &[u8], panel_bytes: usize, scratch: &mut Scratch,
+    ) {
+        type M<S, T> = <T as Elem>::Mac<S>;
+        let steps = M::<S, T>::steps(rows);
+        let left = scratch.a.get(TILES * S::MR * steps);
+        let count = outputs.len().div_ceil(S::MR);
+        for (t, left) in left.chunks_exact_mut(S::MR * steps).take(count).enumerate() {
+            let first = outputs.start + t * S::MR;
+            pack_columns::<S, T, M<S, T>>(left, dy, n, rows, first, n - first, S::MR);
+        }
+        let mut tile = [0.0; MAX_TILE];
+        let panels: &[<M<S, T> as Mac<S, T>>::X] = bytemuck::cast_slice(packed);
+        let panel_units = panel_bytes / size_of::<<M<S, T> as Mac<S, T>>::X>();
+        for (p, panel) in panels.chunks_exact(panel_units).enumerate() {
+            let columns = S::NR.min(k - p * S::NR);
+            for (t, left) in left.chunks_exact(S::MR * steps).take(count).enumerate() {
+                let first = outputs.start + t * S::MR;
+                let height = S::MR.min(outputs.end - first);
+                let lhs = Lhs::packed(left, S::MR);
+                // SAFETY: `left` has `rows` of MR units, the panel `rows` of NR, both to whole units; the tile MR x NR.
+                unsafe {
+                    let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };
+                    let c = tile.as_mut_ptr();
+                    product::<S, T, M<S, T>>(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
+                }
+                for r in 0..height {
+                    // SAFETY: the piece of work has these rows to itself.
+                    let dw = unsafe { dw.slice((first + r) * k + p * S::NR, columns) };
+                    for i in (0..columns).step_by(S::LANES) {
+                        let sum = s.add(get(s, &dw[i..]), s.load(&tile[r * S::NR + i..]));
+                        put(s, &mut dw[i..], sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! `Ops`: shapes are checked here, the work is done in the modules beside.
+use kernel::backend::{HeadCotangent, HeadOut, Heads, Ops, Qkv, QkvMut};
+use kernel::mat::{Accum, Direction, Mat, check_shape};
+
+use super::attention::attention;
+use super::attention_bwd::attention_bwd;
+use super::buffer::Buffer;
+use super::elem::Elem;
+use super::head::{head, head_bwd};
+use super::linear::{Target, linear, linear_bwd_w, linear_bwd_x};
+use super::out::Out;
+use super::rows;
+use super::tree::Tree;
+use super::weight::{Weight, shape};
+use crate::Cpu;
+
+/// Rows in a piece of row-wise work; the unit of sums over rows, so fixed.
+const ROWS: usize = 32;
+
+/// Columns in a piece of work that goes through rows in order.
+const COLUMNS: usize = 64;
+
+type Buf<T> = Mat<Buffer<T>>;
+type Acc = Mat<Buffer<f32>>;
+
+impl<T: Elem> Cpu<T> {
+    /// Calls `work(first row, rows)` with blocks that cut 0..n.
+    fn rows(&self, n: usize, work: impl Fn(usize, usize) + Sync) {
+        self.engine.team().run(n.div_ceil(ROWS), &|i, _| {
+            work(i * ROWS, ROWS.min(n - i * ROWS));
+        });
+    }
+
+    /// Calls `work(first column, columns)` with blocks that cut 0..c.
+    fn columns(&self, c: usize, work: impl Fn(usize, usize) + Sync) {
+        self.engine.team().run(c.div_ceil(COLUMNS), &|i, _| {
+            work(i * COLUMNS, COLUMNS.min(c - i * COLUMNS));
+        });
+    }
+}
+
+#[track_caller]
+fn check_rows(op: &str, rows: &[u32], below: usize) {
+    if let Some(row) = rows.iter().find(|&&row| row as usize >= below) {
+        panic!("{op}: row {row} of {below}");
+    }
+}
+
+impl<T: Elem> Ops for Cpu<T> {
+    #[track_caller]
+    fn embed(&self, y: &mut Buf<T>, table: &Mat<Weight<T>>, ids: &Vec<u32>) {
+        let (vocab, c) = shape(table);
+        check_shape("embed", "y", y.shape(), (ids.len(), c));
+        check_rows("embed", ids, vocab);
+        let out = Out::new(&mut y.data[..]);
+        self.rows(ids.len(), |first, n| {
+            for (i, &id) in ids.iter().enumerate().skip(first).take(n) {
+                // SAFETY: each item has rows of its own.
+                table.data.row(unsafe { out.slice(i * c, c) }, id as usize);
+            }
+        });
+    }
+
+    #[track_caller]
+    fn embed_bwd(&self, d_table: &mut Acc, dy: &Buf<T>, ids: &Vec<u32>) {
+        let c = d_table.cols;
+        check_shape("embed_bwd", "dy", dy.shape(), (ids.len(), c));
+        check_rows("embed_bwd", ids, d_table.rows);
+        let level = self.engine.level;
+        let out = Out::new(&mut d_table.data[..]);
+        self.columns(c, |first, n| {
+            for (i, &id) in ids.iter().enumerate() {
+                // SAFETY: each item has columns of its own.
+                let d = unsafe { out.slice(id as usize * c + first, n) };
+                rows::accumulate(level, d, &dy.data[i * c + first..][..n]);
+            }
+        });
+    }
+
+    #[track_caller]
+    fn gather(&self, y: &mut Buf<T>, x: &Buf<T>, from: &Vec<u32>) {
+        let c = x.cols;
+        check_shape("gather", "y", y.shape(), (from.len(), c));
+        check_rows("gather", from, x.rows);
+        let out = Out::new(&mut y.data[..]);
+        self.rows(from.len(), |first, n| {
+            for (i, &row) in from.iter().enumerate().skip(first).take(n) {
+                // SAFETY: each item has rows of its own.
+                let y = unsafe { out.slice(i * c, c) };
+                y.copy_from_slice(&x.data[row as usize * c..][..c]);
+            }
+        });
+    }
+
+    #[track_caller]
+    fn scatter_add(&self, dx: &mut Buf<T>, dy: &Buf<T>, to: &Vec<u32>) {
+        let c = dx.cols;
+        check_shape("scatter_add", "dy", dy.shape(), (to.len(), c));
+        check_rows("scatter_add", to, dx.rows);
+        let level = self.engine.level;
+        let out = Out::new(&mut dx.data[..]);
+        self.columns(c, |first, n| {
+            for (i, &row) in to.iter().enumerate() {
+                // SAFETY: each item has columns of its own.
+                let dx = unsafe { out.slice(row as usize * c + first, n) };
+                rows::add(level, dx, &dy.data[i * c + first..][..n]);
+            }
+        });
+    }
+
+    #[track_caller]
+    fn rmsnorm(&self, y: &mut Buf<T>, rstd: &mut Acc, x: &Buf<T>, w: &Buf<T>, eps: f64) {
+        let (n, c) = x.shape();
+        check_shape("rmsnorm", "y", y.shape(), (n, c));
+        check_shape("rmsnorm", "rstd", rstd.shape(), (n, 1));
+        check_shape("rmsnorm", "w", w.shape(), (1, c));
+        let level = self.engine.level;
+        let (y, rstd) = (Out::new(&mut y.data[..]), Out::new(&mut rstd.data[..]));
+        self.rows(n, |first, n| {
+            // SAFETY: each item has rows of its own.
+            let (y, rstd) = unsafe { (y.slice(first * c, n * c), rstd.slice(first, n)) };
+            let x = &x.data[first * c..][..n * c];
+            rows::rmsnorm(level, y, rstd, x, &w.data[..c], eps as f32);
+        });
+    }
+
+    #[track_caller]
+    fn rmsnorm_bwd(
+        &self,
+        dx: &mut Buf<T>,
+        dw: &mut Acc,
+        dy: &Buf<T>,
+        x: &Buf<T>,
+        w: &Buf<T>,
+        rstd: &Acc,
+        accum: Accum,
+    ) {
+        let (n, c) = x.shape();
+        check_shape("rmsnorm_bwd", "dx", dx.shape(), (n, c));
+        check_shape("rmsnorm_bwd", "dw", dw.shape(), (1, c));
+        check_shape("rmsnorm_bwd", "dy", dy.shape(), (n, c));
+        check_shape("rmsnorm_bwd", "w", w.shape(), (1, c));
+        check_shape("rmsnorm_bwd", "rstd", rstd.shape(), (n, 1));
+        let level = self.engine.level;
+        let mut team = self.engine.team();
+        let team = &mut *team;
+        // The sum over rows: by blocks of rows, then the blocks in order.
+        let blocks = n.div_ceil(ROWS);
+        let partial = team.rooms.a.get::<f32>(blocks * c);
+        let (sums, dx) = (Out::new(&mut *partial), Out::new(&mut dx.data[..]));
+        team.pool.run(blocks, &|i, _| {
+            let rows = ROWS.min(n - i * ROWS);
+            let range = i * ROWS * c..(i * ROWS + rows) * c;
+            // SAFETY: each item has rows of its own.
+            let (dx, sum) = unsafe { (dx.slice(range.start, rows * c), sums.slice(i * c, c)) };
+            let (dy, x) = (&dy.data[range.clone()], &x.data[range]);
+            rows::rmsnorm_bwd(level, dx, sum, dy, x, &w.data[..c], &rstd.data[i * ROWS..][..rows], accum);
+        });
+        for sum in partial.chunks_exact(c.max(1)) {
+            rows::axpy(level, &mut dw.data[..c], 1.0, sum);
+        }
+    }
+
+    #[track_caller]
+    fn linear(&self, y: &mut Buf<T>, x: &Buf<T>, w: &Mat<Weight<T>>, bias: Option<&Buf<T>>, accum: Accum) {
+        let (n, k) = shape(w);
+        check_shape("linear", "x", x.shape(), (x.rows, k));
+        check_shape("linear", "y", y.shape(), (x.rows, n));
+        if let Some(bias) = bias {
+            check_shape("linear", "bias", bias.shape(), (1, n));
+        }
+        let bias = bias.map(|b| &b.data[..n]);
+        let target = Target::Buf(Out::new(&mut y.data), bias, accum);
+        linear(&self.engine, target, &x.data[..x.len()], &w.data);
+    }
+
+    #[track_caller]
+    fn linear_bwd_x(&self, dx: &mut Buf<T>, dy: &Buf<T>, w: &Mat<Weight<T>>, accum: Accum) {
+        let (n, k) = shape(w);
+        check_shape("linear_bwd_x", "dy", dy.shape(), (dy.rows, n));
+        check_shape("linear_bwd_x", "dx", dx.shape(), (dy.rows, k));
+        let target = Target::Buf(Out::new(&mut dx.data), None, accum);
+        linear_bwd_x(&self.engine, target, &dy.data[..dy.len()], &w.data);
+    }
+
+    #[track_caller]
+    fn linear_bwd_w(&self, dw: &mut Acc, db: Option<&mut Acc>, dy: &Buf<T>, x: &Buf<T>) {
+        let (n, k) = dw.shape();
+        check_shape("linear_bwd_w", "dy", dy.shape(), (x.rows, n));
+        check_shape("linear_bwd_w", "x", x.shape(), (x.rows, k));
+        if let Some(db) = &db {
+            check_shape("linear_bwd_w", "db", db.shape(), (1, n));
+        }
+        let db = db.map(|db| &mut db.data[..n]);
+        let (dy, x) = (&dy.data[..dy.len()], &x.data[..x.len()]);
+        linear_bwd_w(&self.engine, &mut dw.data[..n * k], db, dy, x, (n, k));
+    }
+
+    #[track_caller]
+    fn rope(&self, x: &mut Buf<T>, table: &Acc, positions: &Vec<u32>, head_dim: usize, direction: Direction) {
+        let (n, c) = x.shape();
+        check_shape("rope", "positions", (positions.len(), 1), (n, 1));
+        check_shape("rope", "table", table.shape(), (table.rows, head_dim));
+        assert!(c % head_dim == 0, "rope: x has {c} columns, expected heads of {head_dim}");
+        check_rows("rope", positions, table.rows);
+        let level = self.engine.level;
+        let x = Out::new(&mut x.data[..]);
+        self.rows(n, |first, n| {
+            // SAFETY: each item has rows of its own.
+            let x = unsafe { x.slice(first * c, n * c) };
+            rows::rope(level, x, &table.data, &positions[first..first + n], c, head_dim, direction);
+        });
+    }
+
+    #[track_caller]
+    fn attention(&self, o: &mut Buf<T>, lse: &mut Acc, qkv: Qkv<'_, Buffer<T>>, tree: &Tree, heads: Heads) {
+        check_qkv("attention", [qkv.q.shape(), qkv.k.shape(), qkv.v.shape()], tree, heads);
+        check_shape("attention", "o", o.shape(), qkv.q.shape());
+        check_shape("attention", "lse", lse.shape(), (tree.rows, heads.heads));
+        attention(&self.engine, &mut o.data, &mut lse.data, &qkv, tree, heads);
+    }
+
+    #[track_caller]
+    fn attention_bwd(
+        &self,
+        d: QkvMut<'_, Buffer<T>>,
+        d_o: &Buf<T>,
+        o: &Buf<T>,
+        lse: &Acc,
+        qkv: Qkv<'_, Buffer<T>>,
+        tree: &Tree,
+        heads: Heads,
+    ) {
+        check_qkv("attention_bwd", [qkv.q.shape(), qkv.k.shape(), qkv.v.shape()], tree, heads);
+        check_qkv("attention_bwd", [d.q.shape(), d.k.shape(), d.v.shape()], tree, heads);
+        check_shape("attention_bwd", "d_o", d_o.shape(), qkv.q.shape());
+        check_shape("attention_bwd", "o", o.shape(), qkv.q.shape());
+        check_shape("attention_bwd", "lse", lse.shape(), (tree.rows, heads.heads));
+        attention_bwd(&self.engine, d, &d_o.data, &o.data, &lse.data, &qkv, tree, heads);
+    }
+
+    #[track_caller]
+    fn swiglu(&self, y: &mut Buf<T>, gate: &Buf<T>, up: &Buf<T>) {
+        check_shape("swiglu", "y", y.shape(), gate.shape());
+        check_shape("swiglu", "up", up.shape(), gate.shape());
+        let level = self.engine.level;
+        let y = Out::new(&mut y.data[..]);
+        self.chunks(gate.len(), |range| {
+            // SAFETY: each item has a range of its own.
+            let y = unsafe { y.slice(range.start, range.len()) };
+            rows::swiglu(level, y, &gate.data[range.clone()], &up.data[range]);
+        });
+    }
+
+    #[track_caller]
+    fn swiglu_bwd(&self, d_gate: &mut Buf<T>, d_up: &mut Buf<T>, dy: &Buf<T>, gate: &Buf<T>, up: &Buf<T>) {
+        let shapes = [("d_gate", d_gate.shape()), ("d_up", d_up.shape()), ("dy", dy.shape()), ("up", up.shape())];
+        for (what, shape) in shapes {
+            check_shape("swiglu_bwd", what, shape, gate.shape());
+        }
+        let level = self.engine.level;
+        let (d_gate, d_up) = (Out::new(&mut d_gate.data[..]), Out::new(&mut d_up.data[..]));
+        self.chunks(gate.len(), |range| {
+            // SAFETY: each item has a range of its own.
+            let (d_gate, d_up) =
+                unsafe { (d_gate.slice(range.start, range.len()), d_up.slice(range.start, range.len())) };
+            let [dy, gate, up] = [dy, gate, up].map(|x| &x.data[range.clone()]);
+            rows::swiglu_bwd(level, d_gate, d_up, dy, gate, up);
+        });
+    }
+
+    #[track_caller]
+    fn head(
+        &self,
+        out: HeadOut<'_, Buffer<f32>>,
+        h: &Buf<T>,
+        w: &Mat<Weight<T>>,
+        targets: &Vec<u32>,
+        temperature: f64,
+    ) {
+        let (vocab, c) = shape(w);
+        let p = targets.len();
+        check_shape("head", "h", h.shape(), (p, c));
+        for (what, x) in [("logp", &out.logp), ("entropy", &out.entropy), ("lse", &out.lse)] {
+            check_shape("head", what, x.shape(), (p, 1));
+        }
+        check_rows("head", targets, vocab);
+        head(&self.engine, out, &h.data[..h.len()], &w.data, targets, temperature);
+    }
+
+    #[track_caller]
+    fn head_bwd(
+        &self,
+        dh: &mut Buf<T>,
+        dw: &mut Acc,
+        cotangent: HeadCotangent<'_, Buffer<f32>>,
+        h: &Buf<T>,
+        w: &Mat<Weight<T>>,
+        targets: &Vec<u32>,
+        temperature: f64,
+    ) {
+        let (vocab, c) = shape(w);
+        let p = targets.len();
+        check_shape("head_bwd", "h", h.shape(), (p, c));
+        check_shape("head_bwd", "dh", dh.shape(), (p, c));
+        check_shape("head_bwd", "dw", dw.shape(), (vocab, c));
+        let HeadCotangent { dlogp, dentropy, lse, entropy } = &cotangent;
+        for (what, x) in [("dlogp", dlogp), ("dentropy", dentropy), ("lse", lse), ("entropy", entropy)] {
+            check_shape("head_bwd", what, x.shape(), (p, 1));
+        }
+        check_rows("head_bwd", targets, vocab);
+        let (dh, dw) = (&mut dh.data[..p * c], &mut dw.data[..vocab * c]);
+        head_bwd(&self.engine, dh, dw, &cotangent, &h.data[..p * c], &w.data, targets, temperature);
+    }
+}
+
+#[track_caller]
+fn check_qkv(op: &str, [q, k, v]: [(usize, usize); 3], tree: &Tree, heads: Heads) {
+    assert!(
+        heads.kv_heads > 0 && heads.heads % heads.kv_heads == 0,
+        "{op}: {} heads do not share {} kv heads evenly",
+        heads.heads,
+        heads.kv_heads
+    );
+    check_shape(op, "q", q, (tree.rows, heads.heads * heads.head_dim));
+    check_shape(op, "k", k, (tree.rows, heads.kv_heads * heads.head_dim));
+    check_shape(op, "v", v, (tree.rows, heads.kv_heads * heads.head_dim));
+}
+
+#[cfg(test)]
+mod tests;

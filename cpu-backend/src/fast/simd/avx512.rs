@@ -1,0 +1,167 @@
+//! AVX-512: sixteen lanes; with and without the bf16 dot product.
+use core::arch::x86_64::*;
+
+use half::bf16;
+
+use super::Simd;
+use crate::fast::gemm::{Mac, WidenMac};
+
+macro_rules! avx512 {
+    ($(#[$meta:meta])* $name:ident, $features:literal, $bf16:ty) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy)]
+        pub struct $name(());
+
+        impl $name {
+            /// Proof that the instructions are there, for code compiled with them.
+            #[target_feature(enable = $features)]
+            #[inline]
+            pub fn new() -> Self {
+                Self(())
+            }
+        }
+
+        // Every block below: SAFETY: a value of this type exists only where the machine has the instructions (`new`),
+        // and memory is reached through slices whose length was checked, or by the caller's promise.
+        #[allow(clippy::undocumented_unsafe_blocks)]
+        impl Simd for $name {
+            const LANES: usize = 16;
+            const MR: usize = 12;
+            type V = __m512;
+            type Bf16 = $bf16;
+
+            #[inline(always)]
+            fn splat(self, x: f32) -> __m512 {
+                unsafe { _mm512_set1_ps(x) }
+            }
+            #[inline(always)]
+            fn load(self, x: &[f32]) -> __m512 {
+                unsafe { _mm512_loadu_ps(x[..16].as_ptr()) }
+            }
+            #[inline(always)]
+            fn store(self, y: &mut [f32], v: __m512) {
+                unsafe { _mm512_storeu_ps(y[..16].as_mut_ptr(), v) }
+            }
+            #[inline(always)]
+            unsafe fn load_ptr(self, x: *const f32) -> __m512 {
+                unsafe { _mm512_loadu_ps(x) }
+            }
+            #[inline(always)]
+            unsafe fn store_ptr(self, y: *mut f32, v: __m512) {
+                unsafe { _mm512_storeu_ps(y, v) }
+            }
+            #[inline(always)]
+            fn widen(self, x: &[bf16]) -> __m512 {
+                unsafe {
+                    let x = _mm256_loadu_si256(x[..16].as_ptr().cast());
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
+                }
+            }
+            #[inline(always)]
+            fn narrow(self, y: &mut [bf16], v: __m512) {
+                unsafe {
+                    let bits = _mm512_castps_si512(v);
+                    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                    let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+                    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                    let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+                    let up = _mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(up, nan, quiet));
+                    _mm256_storeu_si256(y[..16].as_mut_ptr().cast(), _mm512_cvtepi32_epi16(up));
+                }
+            }
+            #[inline(always)]
+            fn add(self, a: __m512, b: __m512) -> __m512 {
+                unsafe { _mm512_add_ps(a, b) }
+            }
+            #[inline(always)]
+            fn sub(self, a: __m512, b: __m512) -> __m512 {
+                unsafe { _mm512_sub_ps(a, b) }
+            }
+            #[inline(always)]
+            fn mul(self, a: __m512, b: __m512) -> __m512 {
+                unsafe { _mm512_mul_ps(a, b) }
+            }
+            #[inline(always)]
+            fn div(self, a: __m512, b: __m512) -> __m512 {
+                unsafe { _mm512_div_ps(a, b) }
+            }
+            #[inline(always)]
+            fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+                unsafe { _mm512_fmadd_ps(a, b, c) }
+            }
+            #[inline(always)]
+            fn max(self, a: __m512, b: __m512) -> __m512 {
+                unsafe { _mm512_max_ps(a, b) }
+            }
+            #[inline(always)]
+            fn min(self, a: __m512, b: __m512) -> __m512 {
+                unsafe { _mm512_min_ps(a, b) }
+            }
+            #[inline(always)]
+            fn sqrt(self, a: __m512) -> __m512 {
+                unsafe { _mm512_sqrt_ps(a) }
+            }
+            #[inline(always)]
+            fn power_of_two(self, n: __m512) -> __m512 {
+                unsafe {
+                    let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(n));
+                    _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(127 << 23)))
+                }
+            }
+            #[inline(always)]
+            fn largest(self, v: __m512) -> f32 {
+                unsafe { _mm512_reduce_max_ps(v) }
+            }
+        }
+    };
+}
+
+avx512!(
+    /// AVX-512 F, BW, DQ, VL.
+    Avx512,
+    "avx512f,avx512bw,avx512dq,avx512vl",
+    WidenMac
+);
+avx512!(
+    /// AVX-512 with BF16.
+    Avx512Bf16,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
+    PairMac
+);
+
+/// Pairs of bf16 by `vdpbf16ps`: each lane adds the two products of a pair to its f32.
+#[derive(Clone, Copy)]
+pub struct PairMac;
+
+#[allow(clippy::undocumented_unsafe_blocks)] // SAFETY: as above.
+impl Mac<Avx512Bf16, bf16> for PairMac {
+    const PAIRS: bool = true;
+    const DIRECT: bool = true;
+    type X = [bf16; 2];
+    type P = __m512i;
+
+    #[inline(always)]
+    unsafe fn splat(_: Avx512Bf16, x: *const u8) -> __m512i {
+        unsafe { _mm512_set1_epi32(x.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn splat_last(_: Avx512Bf16, x: *const u8) -> __m512i {
+        unsafe { _mm512_set1_epi32(x.cast::<u16>().read_unaligned() as i32) }
+    }
+    #[inline(always)]
+    unsafe fn load(_: Avx512Bf16, x: *const [bf16; 2]) -> __m512i {
+        unsafe { _mm512_loadu_si512(x.cast()) }
+    }
+    #[inline(always)]
+    fn mac(_: Avx512Bf16, c: __m512, a: __m512i, b: __m512i) -> __m512 {
+        unsafe { _mm512_dpbf16_ps(c, core::mem::transmute::<__m512i, __m512bh>(a), core::mem::transmute::<__m512i, __m512bh>(b)) }
+    }
+    #[inline(always)]
+    fn unit(a: bf16, b: bf16) -> [bf16; 2] {
+        [a, b]
+    }
+    #[inline(always)]
+    fn unit_f32(a: f32, b: f32) -> [bf16; 2] {
+        [bf16::from_f32(a), bf16::from_f32(b)]
+    }
+}

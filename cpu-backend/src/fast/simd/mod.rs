@@ -1,0 +1,164 @@
+//! Vectors of f32, one type for each instruction set, and the way into code compiled for it.
+//!
+//! A value of a [`Simd`] type is proof that the machine has the instructions: it is made only inside functions compiled
+//! for them. So the methods are safe, and the kernels above are plain generic code, inlined whole into one function
+//! per instruction set by [`kernels!`].
+use half::bf16;
+
+use super::gemm::Mac;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+mod math;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+
+pub(crate) use math::{exp, sigmoid};
+
+/// The most lanes any instruction set has.
+pub const MAX_LANES: usize = 16;
+
+/// A vector instruction set. Every operation acts lane by lane, so a number's bits do not depend on its lane.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// f32 numbers in a vector.
+    const LANES: usize;
+    /// Rows of the matrix product's tile.
+    const MR: usize;
+    /// Columns of the matrix product's tile: the width of a panel.
+    const NR: usize = 2 * Self::LANES;
+    /// A vector of f32.
+    type V: Copy;
+    /// How bf16 matrices are multiplied.
+    type Bf16: Mac<Self, bf16>;
+
+    /// x in every lane.
+    fn splat(self, x: f32) -> Self::V;
+    /// The first LANES numbers of x.
+    fn load(self, x: &[f32]) -> Self::V;
+    /// v to the first LANES numbers of y.
+    fn store(self, y: &mut [f32], v: Self::V);
+    /// As [`Simd::load`].
+    ///
+    /// # Safety
+    /// LANES numbers can be read at `x`.
+    unsafe fn load_ptr(self, x: *const f32) -> Self::V;
+    /// As [`Simd::store`].
+    ///
+    /// # Safety
+    /// LANES numbers can be written at `y`.
+    unsafe fn store_ptr(self, y: *mut f32, v: Self::V);
+    /// The first LANES numbers of x, exactly.
+    fn widen(self, x: &[bf16]) -> Self::V;
+    /// v, rounded to nearest even, to the first LANES numbers of y.
+    fn narrow(self, y: &mut [bf16], v: Self::V);
+    /// a + b
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a - b
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a b
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a / b
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a b + c, rounded once where the machine can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; b if either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; b if either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Square root.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// 2^n, n held in the low bits of `n + 1.5 2^23`, |n| < 127.
+    fn power_of_two(self, n: Self::V) -> Self::V;
+
+    /// The sum of the lanes, by halves.
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        let mut t = [0.0; MAX_LANES];
+        self.store(&mut t, v);
+        let mut n = Self::LANES / 2;
+        while n > 0 {
+            for i in 0..n {
+                t[i] += t[i + n];
+            }
+            n /= 2;
+        }
+        t[0]
+    }
+
+    /// The largest lane; NaN may be lost.
+    #[inline(always)]
+    fn largest(self, v: Self::V) -> f32 {
+        let mut t = [0.0; MAX_LANES];
+        self.store(&mut t, v);
+        t[..Self::LANES].iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+    }
+}
+
+/// Defines functions `name(level, arguments)` from bodies that are generic over [`Simd`]: one copy for each
+/// instruction set, compiled with its features, and a match.
+macro_rules! kernels {
+    ($(
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident $(<$t:ident>)? ($s:ident $(, $arg:ident: $ty:ty)* $(,)?) $(-> $ret:ty)? $body:block
+    )*) => {$(
+        $(#[$meta])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name $(<$t: crate::fast::elem::Elem>)? (level: crate::fast::settings::Level $(, $arg: $ty)*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments)]
+            fn body<S: crate::fast::simd::Simd $(, $t: crate::fast::elem::Elem)?>($s: S $(, $arg: $ty)*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+            fn avx512bf16 $(<$t: crate::fast::elem::Elem>)? ($($arg: $ty),*) $(-> $ret)? {
+                body::<_ $(, $t)?>(crate::fast::simd::avx512::Avx512Bf16::new() $(, $arg)*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+            fn avx512 $(<$t: crate::fast::elem::Elem>)? ($($arg: $ty),*) $(-> $ret)? {
+                body::<_ $(, $t)?>(crate::fast::simd::avx512::Avx512::new() $(, $arg)*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments)]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2 $(<$t: crate::fast::elem::Elem>)? ($($arg: $ty),*) $(-> $ret)? {
+                body::<_ $(, $t)?>(crate::fast::simd::avx2::Avx2::new() $(, $arg)*)
+            }
+            #[cfg(target_arch = "aarch64")]
+            #[allow(clippy::too_many_arguments)]
+            #[target_feature(enable = "neon")]
+            fn neon $(<$t: crate::fast::elem::Elem>)? ($($arg: $ty),*) $(-> $ret)? {
+                body::<_ $(, $t)?>(crate::fast::simd::neon::Neon::new() $(, $arg)*)
+            }
+
+            match level.isa() {
+                crate::fast::settings::Isa::Portable => {
+                    body::<_ $(, $t)?>(crate::fast::simd::portable::Portable $(, $arg)*)
+                }
+                // SAFETY: a Level exists only for an instruction set that the machine has.
+                #[cfg(target_arch = "x86_64")]
+                crate::fast::settings::Isa::Avx2 => unsafe { avx2 $(::<$t>)? ($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                crate::fast::settings::Isa::Avx512 => unsafe { avx512 $(::<$t>)? ($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                crate::fast::settings::Isa::Avx512Bf16 => unsafe { avx512bf16 $(::<$t>)? ($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "aarch64")]
+                crate::fast::settings::Isa::Neon => unsafe { neon $(::<$t>)? ($($arg),*) },
+                #[allow(unreachable_patterns)]
+                _ => unreachable!("a Level exists only for an instruction set of this architecture"),
+            }
+        }
+    )*};
+}
+pub(crate) use kernels;
+
+#[cfg(test)]
+mod tests;
