@@ -74,7 +74,9 @@ pub fn answer<B: Decode>(
     let longest = prompts.iter().flatten().map(Vec::len).max().unwrap_or(0);
     let one = longest + how.max_new_tokens.min(model.context().saturating_sub(longest));
     let row_bytes = cache_row_bytes(model) * size_of::<B::Real>();
-    let rows = (how.cache_bytes / row_bytes.max(1)).min(one * how.batch.min(prompts.len())).max(one);
+    let rows = (how.cache_bytes / row_bytes.max(1))
+        .min(one * how.batch.min(prompts.len()))
+        .max(one);
     let settings = Settings {
         sampling: how.sampling,
         seed: how.seed,
@@ -234,7 +236,10 @@ pub fn evaluate<B: Decode>(
                 let ids = prompt_ids(assets, &prompt, variables.clone()).map_err(|e| e.to_string());
                 (row_of(item, prompt_value(&prompt)), ids)
             }
-            None => (row_of(item, Value::Null), Err("this row has no prompt to answer".to_string())),
+            None => (
+                row_of(item, Value::Null),
+                Err("this row has no prompt to answer".to_string()),
+            ),
         };
         if let Some(reference) = reference(item) {
             row.insert("reference".into(), reference);
@@ -365,6 +370,7 @@ fn open_output(path: &Path, rows: &[Map<String, Value>]) -> Result<(File, usize)
         done += 1;
     }
     file.set_len(whole as u64).map_err(Error::io(path, "cut"))?;
-    file.seek(SeekFrom::Start(whole as u64)).map_err(Error::io(path, "seek in"))?;
+    file.seek(SeekFrom::Start(whole as u64))
+        .map_err(Error::io(path, "seek in"))?;
     Ok((file, done))
 }

@@ -1,12 +1,12 @@
 //! The trainers, their data, logs and checkpoints; the `proximal` binary is a thin shell over this library.
 
+pub mod assets;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod dtype;
-pub mod log;
-pub mod assets;
 pub mod eval;
+pub mod log;
 pub mod memory;
 pub mod sft;
 pub mod train;

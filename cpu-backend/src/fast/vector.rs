@@ -2,12 +2,12 @@
 use kernel::backend::{AdamW, Vector};
 use kernel::mat::{Mat, check_shape};
 
+use super::buffer::Buffer;
 use super::elem::Elem;
 use super::memory::CHUNK;
 use super::out::Out;
 use super::rows;
 use crate::{Cpu, OutOfMemory};
-use super::buffer::Buffer;
 
 type Acc = Mat<Buffer<f32>>;
 

@@ -82,7 +82,10 @@ fn dtype(shared: &Shared) -> Dtype {
 fn load(config: &SftConfig, assets: &Assets, section: &DatasetConfig, split: Split) -> Result<Examples> {
     let mut section = section.clone();
     if config.own.dataset_text_field != "text" {
-        section.columns.entry(data::Role::Text).or_insert(config.own.dataset_text_field.clone());
+        section
+            .columns
+            .entry(data::Role::Text)
+            .or_insert(config.own.dataset_text_field.clone());
     }
     let (dataset, report) = data::load(&section, Path::new(""), split)?;
     let mut found = examples(assets, &dataset, &config.own)?;
@@ -145,7 +148,8 @@ where
     let seconds = begin.elapsed().as_secs_f64();
     if stopped {
         let at = run.state.step;
-        run.log.info(&format!("stopped by a signal after step {at}; go on with --resume"));
+        run.log
+            .info(&format!("stopped by a signal after step {at}; go on with --resume"));
     } else {
         run.finish()?;
     }
@@ -232,7 +236,11 @@ where
         let tensorboard = (shared.report_to == ReportTo::TensorBoard).then(|| shared.tensorboard_dir());
         let mut log = Logger::open(&shared.output_dir, tensorboard.as_deref(), plan.steps(), start)?;
         notes.extend(train.warnings.iter().cloned());
-        notes.extend(held_out.iter().flat_map(|h| h.warnings.iter().map(|w| format!("held-out data: {w}"))));
+        notes.extend(
+            held_out
+                .iter()
+                .flat_map(|h| h.warnings.iter().map(|w| format!("held-out data: {w}"))),
+        );
         notes.iter().for_each(|note| log.warn(note));
 
         let keep = match shared.gradient_checkpointing {
@@ -269,7 +277,8 @@ where
         let path = shared.output_dir.join("config.toml");
         model_qwen2::tensors::write_atomic(&path, |out| {
             use std::io::Write;
-            out.write_all(saved.as_bytes()).map_err(model_qwen2::Error::io(&path, "write"))
+            out.write_all(saved.as_bytes())
+                .map_err(model_qwen2::Error::io(&path, "write"))
         })?;
         Ok(Self {
             b,
@@ -329,7 +338,11 @@ where
         let micro_batches = self.plan.micro_batches(self.state.step);
         let examples = |batch: &[usize]| -> Vec<&Example> { batch.iter().map(|&i| &self.train.examples[i]).collect() };
         // The one divisor, known before any micro-batch runs.
-        let weight: usize = micro_batches.iter().flatten().map(|&i| self.train.examples[i].trained()).sum();
+        let weight: usize = micro_batches
+            .iter()
+            .flatten()
+            .map(|&i| self.train.examples[i].trained())
+            .sum();
         let vocab = self.assets.folder.config.kernel.vocab;
         let loss_type = sft_loss(self.config);
         self.learner.zero_grads(self.b);
@@ -433,7 +446,10 @@ where
             None => {
                 let known = values.map(|v| v.0).join(", ");
                 let found = metric.as_str();
-                return Err(self.config.invalid("metric_for_best_model", format!("one of {known}"), found).into());
+                return Err(self
+                    .config
+                    .invalid("metric_for_best_model", format!("one of {known}"), found)
+                    .into());
             }
         };
         Ok(())
@@ -443,7 +459,12 @@ where
         // A checkpoint must never be ahead of its log.
         self.log.sync()?;
         let saved = save_checkpoint(self.b, self.output.path(), &self.assets, &self.learner, &self.state)
-            .with_context(|| format!("the checkpoint of step {} was not saved; earlier ones are whole", self.state.step))?;
+            .with_context(|| {
+                format!(
+                    "the checkpoint of step {} was not saved; earlier ones are whole",
+                    self.state.step
+                )
+            })?;
         let best = self.state.best.as_ref().and_then(Best::step);
         let keep: Vec<u64> = best.into_iter().chain([saved.step]).collect();
         prune(self.output.path(), self.config.shared.save_total_limit, &keep)?;
@@ -463,7 +484,8 @@ where
             }
             self.learner.model.prepare(self.b, &self.learner.masters);
             let (metric, _) = self.config.shared.best_metric();
-            self.log.info(&format!("the model is that of step {step}, {metric} {value:.4}"));
+            self.log
+                .info(&format!("the model is that of step {step}, {metric} {value:.4}"));
         }
         let stored = dtype(&self.config.shared).stored();
         save_model(self.b, self.output.path(), &self.assets, &self.learner, stored)?;

@@ -158,7 +158,9 @@ fn tokenize(assets: &Assets, dataset: &Dataset, i: usize, config: &Sft) -> Resul
         },
         Sample::PromptOnly { .. } => bail!("a prompt without a completion: there is nothing to learn from it"),
         Sample::Preference { .. } => {
-            bail!("a preference pair (chosen, rejected): SFT learns from one answer, map the one you want to \"completion\"")
+            bail!(
+                "a preference pair (chosen, rejected): SFT learns from one answer, map the one you want to \"completion\""
+            )
         }
     })
 }

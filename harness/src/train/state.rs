@@ -97,7 +97,7 @@ where
     let specs: Vec<tensors::Spec> = MOMENTS
         .iter()
         .flat_map(|prefix| {
-            let named = |s: tensors::Spec| tensors::Spec {
+            let named = move |s: tensors::Spec| tensors::Spec {
                 name: format!("{prefix}.{}", s.name),
                 ..s
             };
@@ -130,7 +130,9 @@ where
 {
     let masters: Vec<_> = learner.masters.iter().collect();
     let (config, generation) = (&assets.folder.config, assets.folder.generation.as_ref());
-    folder::save(path, config, generation, learner.specs(), dtype, |i| host(b, masters[i]))?;
+    folder::save(path, config, generation, learner.specs(), dtype, |i| {
+        host(b, masters[i])
+    })?;
     assets.tokenizer.save(path)?;
     Ok(())
 }

@@ -19,12 +19,9 @@ pub(super) fn install(environment: &mut Environment<'_>) {
         is_container(&value) || value.kind() == ValueKind::Iterable
     });
     environment.add_test("sequence", |value: Value| is_container(&value));
-    environment.add_function(
-        "raise_exception",
-        |message: Value| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, text(&message)))
-        },
-    );
+    environment.add_function("raise_exception", |message: Value| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, text(&message)))
+    });
     environment.add_function("strftime_now", |format: &str| {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -62,10 +59,7 @@ fn strip(s: &str, chars: Option<&str>, ends: Ends) -> String {
 }
 
 fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    let argument = args
-        .first()
-        .filter(|v| !v.is_none())
-        .and_then(Value::as_str);
+    let argument = args.first().filter(|v| !v.is_none()).and_then(Value::as_str);
     if let Some(s) = value.as_str() {
         match (name, argument) {
             ("strip", chars) => return Ok(strip(s, chars, Ends::Both).into()),
@@ -82,8 +76,7 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
                 return Ok([before, at, after].into_iter().map(Value::from).collect());
             }
             ("rpartition", Some(at)) => {
-                let (before, at, after) =
-                    s.rsplit_once(at).map_or(("", "", s), |(b, a)| (b, at, a));
+                let (before, at, after) = s.rsplit_once(at).map_or(("", "", s), |(b, a)| (b, at, a));
                 return Ok([before, at, after].into_iter().map(Value::from).collect());
             }
             _ => {}
@@ -155,8 +148,7 @@ fn repr_string(out: &mut String, s: &str) {
 
 /// Python's `isprintable`. Rust escapes the same characters, and combining ones where nothing stands before them.
 fn printable(c: char) -> bool {
-    (' '..='~').contains(&c)
-        || (!c.is_ascii() && !format!("a{c}").escape_debug().any(|c| c == '\\'))
+    (' '..='~').contains(&c) || (!c.is_ascii() && !format!("a{c}").escape_debug().any(|c| c == '\\'))
 }
 
 /// Python's repr of a finite float: the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
@@ -169,11 +161,7 @@ fn float(x: f64) -> String {
         }
         _ => {
             let plain = x.to_string();
-            if plain.contains('.') {
-                plain
-            } else {
-                plain + ".0"
-            }
+            if plain.contains('.') { plain } else { plain + ".0" }
         }
     }
 }
@@ -193,10 +181,7 @@ fn tojson(value: Value, positional: Rest<Value>, kwargs: Kwargs) -> Result<Value
         Ok(n) => " ".repeat(n.max(0) as usize),
         Err(_) => text(&v),
     });
-    let mut separators = [
-        if indent.is_some() { "," } else { ", " }.to_owned(),
-        ": ".to_owned(),
-    ];
+    let mut separators = [if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()];
     if let Some(given) = argument(2, "separators")? {
         for (i, separator) in separators.iter_mut().enumerate() {
             *separator = text(&given.get_item_by_index(i)?);
@@ -227,26 +212,20 @@ impl Json {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self
-                .out
-                .push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number if value.is_integer() => self.out.push_str(&value.to_string()),
             ValueKind::Number => {
                 let x = f64::try_from(value.clone())?;
                 match (x.is_nan(), x.is_infinite()) {
                     (true, _) => self.out.push_str("NaN"),
-                    (_, true) => self
-                        .out
-                        .push_str(if x > 0.0 { "Infinity" } else { "-Infinity" }),
+                    (_, true) => self.out.push_str(if x > 0.0 { "Infinity" } else { "-Infinity" }),
                     _ => self.out.push_str(&float(x)),
                 }
             }
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items: Vec<Value> = value.try_iter()?.collect();
-                self.container(['[', ']'], &items, depth, |json, item| {
-                    json.value(item, depth + 1)
-                })?;
+                self.container(['[', ']'], &items, depth, |json, item| json.value(item, depth + 1))?;
             }
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
@@ -360,10 +339,7 @@ const DAYS: [&str; 7] = [
 /// Python's `strftime` for a time in UTC, in English; an error for a directive that is not one of `%a A b B d e H I j m M p S y
 /// Y F T Z z %` and their `%-d` forms.
 pub(super) fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error> {
-    let (days, seconds) = (
-        unix_seconds.div_euclid(86_400),
-        unix_seconds.rem_euclid(86_400),
-    );
+    let (days, seconds) = (unix_seconds.div_euclid(86_400), unix_seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let weekday = (days + 4).rem_euclid(7) as usize;
     let day_of_year = days - days_from_civil(year, 1, 1) + 1;
@@ -404,19 +380,14 @@ pub(super) fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error>
                     Some('Z' | 'z') => {}
                     Some('%') => out.push('%'),
                     _ => {
-                        let message = format!(
-                            "strftime_now: {format:?} has a directive that is not supported"
-                        );
+                        let message = format!("strftime_now: {format:?} has a directive that is not supported");
                         return Err(Error::new(ErrorKind::InvalidOperation, message));
                     }
                 }
                 continue;
             }
         };
-        out.push_str(&format!(
-            "{number:0w$}",
-            w = if unpadded { 1 } else { width }
-        ));
+        out.push_str(&format!("{number:0w$}", w = if unpadded { 1 } else { width }));
     }
     Ok(out)
 }

@@ -57,18 +57,11 @@ pub(super) fn read(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn find<'a>(files: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
-    files
-        .iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, bytes)| bytes.as_slice())
+    files.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.as_slice())
 }
 
 /// The bytes of a file that must be there.
-pub(super) fn required<'a>(
-    folder: &Path,
-    files: &'a [(String, Vec<u8>)],
-    name: &str,
-) -> Result<&'a [u8]> {
+pub(super) fn required<'a>(folder: &Path, files: &'a [(String, Vec<u8>)], name: &str) -> Result<&'a [u8]> {
     find(files, name).ok_or_else(|| Error::invalid(folder, name, "a file of the tokenizer", "none"))
 }
 
@@ -123,12 +116,7 @@ fn flag(path: &Path, json: &Map<String, Value>, name: &str) -> Result<Option<boo
     match json.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(other) => Err(Error::invalid(
-            path,
-            name,
-            "true or false",
-            other.to_string(),
-        )),
+        Some(other) => Err(Error::invalid(path, name, "true or false", other.to_string())),
     }
 }
 

@@ -53,7 +53,10 @@ fn completion_template_and_tools() {
         json!({"tools": [{"name": "f"}]})
     );
     let broken = rows(&[json!({"prompt": "q", "tools": "[{"})], "").error(Split::Train);
-    assert!(broken.starts_with("a.jsonl: line 1, column \"tools\": expected tools, a list or JSON in a string, found EOF"), "{broken}");
+    assert!(
+        broken.starts_with("a.jsonl: line 1, column \"tools\": expected tools, a list or JSON in a string, found EOF"),
+        "{broken}"
+    );
 }
 
 #[test]
@@ -73,9 +76,8 @@ fn template_errors_name_the_field() {
             .contains("a.jsonl: functions.num: expected a function that is one of word_count, ")
     );
     assert!(
-        error("functions = { num = 'upper(quer)' }").contains(
-            "a.jsonl: functions.num: expected a column that is one of query, none (did you"
-        )
+        error("functions = { num = 'upper(quer)' }")
+            .contains("a.jsonl: functions.num: expected a column that is one of query, none (did you")
     );
     assert_eq!(
         error("functions = { query = 'upper(query)' }"),
@@ -110,9 +112,7 @@ fn options_that_would_be_ignored_are_errors() {
 
 #[test]
 fn what_makes_no_sample() {
-    let error = |row: Value| {
-        rows(&[json!({"prompt": "x", "completion": "y"}), row], "").error(Split::Train)
-    };
+    let error = |row: Value| rows(&[json!({"prompt": "x", "completion": "y"}), row], "").error(Split::Train);
     assert_eq!(
         error(json!({"prompt": [{"role": "user", "content": "q"}], "completion": "a"})),
         "a.jsonl: line 2, column \"completion\": expected a list of messages, as the prompt is (conversational = true makes messages of texts), found a text"

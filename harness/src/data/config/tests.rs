@@ -14,10 +14,7 @@ fn parse(text: &str) -> Result<DatasetConfig, String> {
 
 #[test]
 fn a_bare_path_or_a_list() {
-    assert_eq!(
-        parse("dataset = 'faq.jsonl'").unwrap(),
-        DatasetConfig::new("faq.jsonl")
-    );
+    assert_eq!(parse("dataset = 'faq.jsonl'").unwrap(), DatasetConfig::new("faq.jsonl"));
     let list = parse("dataset = ['a.jsonl', 'b.csv']").unwrap();
     assert_eq!(list.path.0, [PathBuf::from("a.jsonl"), "b.csv".into()]);
     assert_eq!(list.test_seed, 42);
@@ -61,8 +58,7 @@ fn a_whole_section() {
     assert_eq!(config.test_size, Some(TestSize::Fraction(0.1)));
     assert_eq!(config.chat_template_kwargs["enable_thinking"], json!(false));
     assert!(config.holds_out());
-    let again: DatasetConfig =
-        serde_json::from_value(serde_json::to_value(&config).unwrap()).unwrap();
+    let again: DatasetConfig = serde_json::from_value(serde_json::to_value(&config).unwrap()).unwrap();
     assert_eq!(again, config, "as a checkpoint stores it");
 }
 
@@ -78,15 +74,11 @@ fn names_and_aliases() {
         ("prompt_only", DatasetType::PromptOnly),
     ] {
         assert_eq!(
-            parse(&format!("[dataset]\npath = 'x'\ntype = '{text}'"))
-                .unwrap()
-                .kind,
+            parse(&format!("[dataset]\npath = 'x'\ntype = '{text}'")).unwrap().kind,
             Some(kind)
         );
     }
-    let count =
-        parse("[dataset]\npath = 'x'\ntest_split_size = 10\ncolumns = { conversations = 'chat' }")
-            .unwrap();
+    let count = parse("[dataset]\npath = 'x'\ntest_split_size = 10\ncolumns = { conversations = 'chat' }").unwrap();
     assert_eq!(count.test_size, Some(TestSize::Count(10)));
     assert_eq!(count.columns[&Role::Messages], "chat");
 }
@@ -103,13 +95,11 @@ fn unknown_keys_are_errors() {
         error.starts_with("unknown variant `prompts`, expected one of `text`, `prompt`, "),
         "{error}"
     );
-    let error = parse("[dataset]\npath = 'x'\n[[dataset.join]]\ncolumn = 'id'\ntable = 't'\nkeys = 'id'\ntake = {}").unwrap_err();
+    let error = parse("[dataset]\npath = 'x'\n[[dataset.join]]\ncolumn = 'id'\ntable = 't'\nkeys = 'id'\ntake = {}")
+        .unwrap_err();
     assert!(
         error.starts_with("unknown field `keys`, expected one of `column`, `table`, `key`, `take`"),
         "{error}"
     );
-    assert_eq!(
-        parse("[dataset]\nsplit = 'train'").unwrap_err(),
-        "missing field `path`"
-    );
+    assert_eq!(parse("[dataset]\nsplit = 'train'").unwrap_err(), "missing field `path`");
 }

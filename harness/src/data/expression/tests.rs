@@ -14,9 +14,7 @@ fn eval(source: &str) -> Value {
 }
 
 fn fails(source: &str) -> String {
-    let fault = Expression::parse(source)
-        .and_then(|e| e.eval(&row()))
-        .unwrap_err();
+    let fault = Expression::parse(source).and_then(|e| e.eval(&row())).unwrap_err();
     format!("expected {}, found {}", fault.expected, fault.found)
 }
 
@@ -46,10 +44,7 @@ fn functions() {
     ] {
         assert_eq!(eval(source), expected, "{source}");
     }
-    assert_eq!(
-        Expression::parse("list").unwrap().text(&row()).unwrap(),
-        r#"["a",1]"#
-    );
+    assert_eq!(Expression::parse("list").unwrap().text(&row()).unwrap(), r#"["a",1]"#);
 }
 
 #[test]
@@ -83,30 +78,16 @@ fn errors_say_what_is_known() {
         fails("extract(answer, 'q+')"),
         "expected a match of q+ (a third argument to extract stands in for one), found none in \"so 6 * 7 = 42\\n#### 42\""
     );
-    assert!(
-        fails("extract(answer, '(')").starts_with("expected a regular expression, found \"(\": ")
-    );
+    assert!(fails("extract(answer, '(')").starts_with("expected a regular expression, found \"(\": "));
     for (source, found) in [
         (
             "",
             "a column, a function, a quoted text or a number, found the end in \"\"",
         ),
-        (
-            "upper(n",
-            "a comma or a closing bracket, found the end in \"upper(n\"",
-        ),
-        (
-            "upper(n))",
-            "the end of the expression, found \")\" in \"upper(n))\"",
-        ),
-        (
-            "extract(n, 'x)",
-            "a closing ', found \"x)\" in \"extract(n, 'x)\"",
-        ),
-        (
-            "7",
-            "a column or a function of columns, found the end in \"7\"",
-        ),
+        ("upper(n", "a comma or a closing bracket, found the end in \"upper(n\""),
+        ("upper(n))", "the end of the expression, found \")\" in \"upper(n))\""),
+        ("extract(n, 'x)", "a closing ', found \"x)\" in \"extract(n, 'x)\""),
+        ("7", "a column or a function of columns, found the end in \"7\""),
         (
             "upper(,)",
             "a column, a function, a quoted text or a number, found \",)\" in \"upper(,)\"",

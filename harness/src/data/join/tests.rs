@@ -29,10 +29,7 @@ fn table(rows: Value) -> Table {
 fn joined(pairs: Value, other: &str, take: &[(&str, &str)]) -> Result<(Table, JoinReport)> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("other.jsonl"), other).unwrap();
-    let take: BTreeMap<String, String> = take
-        .iter()
-        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
-        .collect();
+    let take: BTreeMap<String, String> = take.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
     let config = Join {
         column: "id".into(),
         table: "other.jsonl".into(),
@@ -57,10 +54,7 @@ fn ids_are_compared_as_text_and_missing_ones_counted() {
             {"id": "7", "score": 1, "query": "seven"}, {"id": "a", "query": "å"}, {"id": 7, "query": "seven"}, {"id": "true", "query": null},
         ])
     );
-    assert_eq!(
-        table.places.iter().map(|p| p.number).collect::<Vec<_>>(),
-        [1, 3, 4, 7]
-    );
+    assert_eq!(table.places.iter().map(|p| p.number).collect::<Vec<_>>(), [1, 3, 4, 7]);
     assert_eq!(table.columns, ["id", "score", "query"]);
     let expected = JoinReport {
         column: "id".into(),
@@ -83,24 +77,25 @@ fn only_the_first_few_ids_are_listed() {
 
 #[test]
 fn errors() {
-    let error = |pairs: Value, other: &str, take: &[(&str, &str)]| {
-        joined(pairs, other, take).unwrap_err().to_string()
-    };
+    let error = |pairs: Value, other: &str, take: &[(&str, &str)]| joined(pairs, other, take).unwrap_err().to_string();
     assert_eq!(
         error(json!([{"ids": 1, "n": 2}]), TEXTS, &[]),
         "pairs.json: column \"id\": expected one of ids, n (did you mean ids?), found no such column"
     );
     let text = error(json!([{"id": 1}]), TEXTS, &[("texts", "query")]);
-    assert!(text.ends_with("other.jsonl: column \"texts\": expected one of _id, text (did you mean text?), found no such column"), "{text}");
+    assert!(
+        text.ends_with(
+            "other.jsonl: column \"texts\": expected one of _id, text (did you mean text?), found no such column"
+        ),
+        "{text}"
+    );
     assert_eq!(
         error(json!([{"id": 7, "text": ""}]), TEXTS, &[("text", "text")]),
         "pairs.json: join on \"id\": expected a new name for column \"text\", found \"text\", which is there"
     );
     let text = error(json!([{"id": 7}]), "{\"_id\": 1}\n{\"_id\": null}\n", &[]);
     assert!(
-        text.ends_with(
-            "other.jsonl: line 2, column \"_id\": expected an id, a string or a number, found null"
-        ),
+        text.ends_with("other.jsonl: line 2, column \"_id\": expected an id, a string or a number, found null"),
         "{text}"
     );
     assert_eq!(

@@ -34,20 +34,14 @@ impl Fixture {
     /// The error without the folder's name.
     pub(in super::super) fn error(&self, split: Split) -> String {
         let prefix = format!("{}/", self.dir.path().display());
-        self.load(split)
-            .unwrap_err()
-            .to_string()
-            .replace(&prefix, "")
+        self.load(split).unwrap_err().to_string().replace(&prefix, "")
     }
 }
 
 /// One file of these rows.
 pub(in super::super) fn rows(rows: &[Value], toml: &str) -> Fixture {
     let content: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    fixture(
-        &[("a.jsonl", &content)],
-        &format!("path = 'a.jsonl'\n{toml}"),
-    )
+    fixture(&[("a.jsonl", &content)], &format!("path = 'a.jsonl'\n{toml}"))
 }
 
 pub(in super::super) fn text(s: &str) -> Turns {
@@ -125,15 +119,10 @@ fn every_type_is_found_by_its_columns() {
         ),
     ];
     for (row, kind, sample) in cases {
-        let (dataset, report) = rows(std::slice::from_ref(&row), "")
-            .load(Split::Train)
-            .unwrap();
+        let (dataset, report) = rows(std::slice::from_ref(&row), "").load(Split::Train).unwrap();
         assert_eq!(dataset.kind, kind, "{row}");
         assert_eq!(dataset.items[0].sample, sample, "{row}");
-        assert_eq!(
-            (report.rows, report.samples, report.warnings()),
-            (1, 1, Vec::new())
-        );
+        assert_eq!((report.rows, report.samples, report.warnings()), (1, 1, Vec::new()));
     }
 }
 
@@ -152,21 +141,13 @@ fn columns_by_name_and_what_passes_through() {
             completion: text("4")
         }
     );
-    assert_eq!(
-        Value::Object(items[0].columns.clone()),
-        json!({"index": 3, "id": "å"})
-    );
+    assert_eq!(Value::Object(items[0].columns.clone()), json!({"index": 3, "id": "å"}));
     let items = rows(
         &[row],
         "columns = { prompt = 'question' }\npass_through = ['answer', 'question']",
     )
     .items();
-    assert_eq!(
-        items[0].sample,
-        Sample::PromptOnly {
-            prompt: text("2 + 2?")
-        }
-    );
+    assert_eq!(items[0].sample, Sample::PromptOnly { prompt: text("2 + 2?") });
     assert_eq!(
         Value::Object(items[0].columns.clone()),
         json!({"question": "2 + 2?", "answer": 4})
@@ -184,14 +165,8 @@ fn a_declared_role_or_type_decides() {
             .kind
     };
     assert_eq!(kind(""), DatasetType::PromptCompletion);
-    assert_eq!(
-        kind("columns = { text = 'body' }"),
-        DatasetType::LanguageModeling
-    );
-    assert_eq!(
-        kind("columns = { prompt = 'body' }"),
-        DatasetType::PromptCompletion
-    );
+    assert_eq!(kind("columns = { text = 'body' }"), DatasetType::LanguageModeling);
+    assert_eq!(kind("columns = { prompt = 'body' }"), DatasetType::PromptCompletion);
     assert_eq!(kind("type = 'prompt_only'"), DatasetType::PromptOnly);
 }
 
@@ -258,15 +233,9 @@ fn empty_samples_stop_or_are_dropped_and_counted() {
     for (row, part) in [
         (json!({"text": ""}), "text"),
         (json!({"messages": []}), "messages"),
-        (
-            json!({"messages": [{"role": "system", "content": "s"}]}),
-            "messages",
-        ),
+        (json!({"messages": [{"role": "system", "content": "s"}]}), "messages"),
         (json!({"prompt": null}), "prompt"),
-        (
-            json!({"prompt": "q", "chosen": "a", "rejected": ""}),
-            "rejected",
-        ),
+        (json!({"prompt": "q", "chosen": "a", "rejected": ""}), "rejected"),
     ] {
         let error = rows(std::slice::from_ref(&row), "").error(Split::Train);
         assert!(
@@ -278,20 +247,11 @@ fn empty_samples_stop_or_are_dropped_and_counted() {
 
 #[test]
 fn splits_and_slices() {
-    let lines = |range: std::ops::Range<u32>| {
-        range
-            .map(|i| format!("{{\"text\": \"{i}\"}}\n"))
-            .collect::<String>()
-    };
+    let lines = |range: std::ops::Range<u32>| range.map(|i| format!("{{\"text\": \"{i}\"}}\n")).collect::<String>();
     let (train, test) = (lines(0..20), lines(100..110));
-    let files = [
-        ("data/train.jsonl", train.as_str()),
-        ("data/test.jsonl", test.as_str()),
-    ];
+    let files = [("data/train.jsonl", train.as_str()), ("data/test.jsonl", test.as_str())];
     let texts = |toml: &str, split: Split| -> Vec<String> {
-        let (dataset, _) = fixture(&files, &format!("path = 'data'\n{toml}"))
-            .load(split)
-            .unwrap();
+        let (dataset, _) = fixture(&files, &format!("path = 'data'\n{toml}")).load(split).unwrap();
         dataset
             .items
             .into_iter()
@@ -305,15 +265,9 @@ fn splits_and_slices() {
     assert_eq!(texts("", Split::HeldOut).len(), 10);
     assert_eq!(texts("", Split::Eval)[0], "100");
     assert_eq!(texts("split = 'train[10%:20%]'", Split::Train), ["2", "3"]);
-    assert_eq!(
-        texts("split = 'test[:1]+train[-2:]'", Split::Eval),
-        ["100", "18", "19"]
-    );
+    assert_eq!(texts("split = 'test[:1]+train[-2:]'", Split::Eval), ["100", "18", "19"]);
     assert_eq!(texts("split = '[:1]'", Split::Eval), ["100"]);
-    assert_eq!(
-        texts("test_split = 'train[:2]'", Split::HeldOut),
-        ["0", "1"]
-    );
+    assert_eq!(texts("test_split = 'train[:2]'", Split::HeldOut), ["0", "1"]);
     let held_out = texts("split = 'train[:10]'\ntest_size = 0.25", Split::HeldOut);
     let rest = texts("split = 'train[:10]'\ntest_size = 0.25", Split::Train);
     assert_eq!((held_out.len(), rest.len()), (3, 7));
@@ -326,13 +280,9 @@ fn splits_and_slices() {
     assert_eq!(both, (0..10).map(|i| i.to_string()).collect::<Vec<_>>());
     assert_ne!(
         held_out,
-        texts(
-            "split = 'train[:10]'\ntest_size = 3\ntest_seed = 1",
-            Split::HeldOut
-        )
+        texts("split = 'train[:10]'\ntest_size = 3\ntest_seed = 1", Split::HeldOut)
     );
-    let error =
-        |toml: &str, split: Split| fixture(&files, &format!("path = 'data'\n{toml}")).error(split);
+    let error = |toml: &str, split: Split| fixture(&files, &format!("path = 'data'\n{toml}")).error(split);
     assert_eq!(
         error("split = 'train[30:]'", Split::Train),
         format!(
@@ -344,10 +294,7 @@ fn splits_and_slices() {
         error("split = 'dev'", Split::Train),
         "data: split \"dev\": expected one of train, test, found no such split"
     );
-    assert!(
-        error("split = 'train[1'", Split::Train)
-            .starts_with("data: split: expected a split such as train, ")
-    );
+    assert!(error("split = 'train[1'", Split::Train).starts_with("data: split: expected a split such as train, "));
     assert_eq!(
         error("test_size = 20", Split::Train),
         "data/train.jsonl: test_size: expected 1 to 19 of 20 samples, found 20"
@@ -360,12 +307,13 @@ fn splits_and_slices() {
         error("test_size = 2\ntest_split = 'test'", Split::Train)
             .ends_with("expected either test_size or test_split, found both")
     );
-    assert!(
-        error("test_size = 2", Split::Eval)
-            .contains("expected neither test_size nor test_split in a section")
-    );
+    assert!(error("test_size = 2", Split::Eval).contains("expected neither test_size nor test_split in a section"));
     let lone = fixture(&[("a.jsonl", &train)], "path = 'a.jsonl'");
-    assert!(lone.error(Split::HeldOut).ends_with("held-out split: expected test_size, test_split or a folder with a test split, found none of them"));
+    assert!(
+        lone.error(Split::HeldOut).ends_with(
+            "held-out split: expected test_size, test_split or a folder with a test split, found none of them"
+        )
+    );
 }
 
 #[test]
@@ -397,27 +345,16 @@ fn the_stack_exchange_set() {
         samples,
         [
             &pair("Answer in 2 words: How do I exit vim?", "Type :q!"),
-            &pair(
-                "Answer in 2 words: Why is the sky blue?",
-                "Rayleigh scattering."
-            ),
+            &pair("Answer in 2 words: Why is the sky blue?", "Rayleigh scattering."),
             &pair("Answer in 2 words: Varför?", "Därför."),
         ]
     );
     assert_eq!(
-        dataset
-            .items
-            .iter()
-            .map(|item| item.index)
-            .collect::<Vec<_>>(),
+        dataset.items.iter().map(|item| item.index).collect::<Vec<_>>(),
         [0, 1, 4]
     );
     assert_eq!(dataset.items[2].columns["score"], json!(0.25));
-    assert_eq!(
-        dataset.items[2].place.to_string(),
-        "row 3",
-        "of the second shard"
-    );
+    assert_eq!(dataset.items[2].place.to_string(), "row 3", "of the second shard");
     assert!(dataset.file(2).ends_with("train-00001-of-00002.parquet"));
     assert_eq!((report.rows, report.samples), (5, 3));
     assert_eq!(
@@ -431,10 +368,7 @@ fn the_stack_exchange_set() {
 
 #[test]
 fn rows_of_several_files_keep_their_places() {
-    let files = [
-        ("a.jsonl", "{\"text\": \"1\"}\n"),
-        ("b.csv", "text,n\n2,x\n,y\n"),
-    ];
+    let files = [("a.jsonl", "{\"text\": \"1\"}\n"), ("b.csv", "text,n\n2,x\n,y\n")];
     let several = fixture(&files, "path = ['a.jsonl', 'b.csv']");
     assert_eq!(
         several.error(Split::Train),

@@ -12,10 +12,7 @@ struct Case {
 
 #[test]
 fn as_trl_packs() {
-    let cases: Vec<Case> = serde_json::from_str(include_str!(
-        "../../../../tests/golden/parquet/packing.json"
-    ))
-    .unwrap();
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../../../../tests/golden/parquet/packing.json")).unwrap();
     assert_eq!(cases.len(), 15);
     for case in cases {
         let (bins, cut) = pack(&case.lengths, case.max_length, case.strategy);
@@ -33,18 +30,10 @@ fn as_trl_packs() {
             .collect();
         let what = format!("{:?} at {}", case.strategy, case.max_length);
         assert_eq!(bins, expected, "{what}");
-        let lost: usize = case
-            .lengths
-            .iter()
-            .map(|n| n.saturating_sub(case.max_length))
-            .sum();
+        let lost: usize = case.lengths.iter().map(|n| n.saturating_sub(case.max_length)).sum();
         assert_eq!(
             cut.tokens,
-            if case.strategy == Strategy::Bfd {
-                lost
-            } else {
-                0
-            },
+            if case.strategy == Strategy::Bfd { lost } else { 0 },
             "{what}"
         );
     }
@@ -64,12 +53,8 @@ fn whole(bins: &[Vec<Piece>], lengths: &[usize], max: usize, kept: usize) -> boo
                 .for_each(|t| *t += 1);
         }
     }
-    seen.iter().all(|tokens| {
-        tokens
-            .iter()
-            .enumerate()
-            .all(|(i, n)| *n == u8::from(i < kept))
-    })
+    seen.iter()
+        .all(|tokens| tokens.iter().enumerate().all(|(i, n)| *n == u8::from(i < kept)))
 }
 
 quickcheck! {
@@ -102,13 +87,7 @@ quickcheck! {
 fn truncation_is_counted_and_said() {
     let (kept, cut) = truncate(&[3, 5, 9, 4], 4, TruncationMode::KeepEnd);
     assert_eq!(kept, [0..3, 1..5, 5..9, 0..4]);
-    assert_eq!(
-        cut,
-        Truncation {
-            samples: 2,
-            tokens: 6
-        }
-    );
+    assert_eq!(cut, Truncation { samples: 2, tokens: 6 });
     assert_eq!(
         cut.warning(4).unwrap(),
         "2 samples are longer than max_length = 4 and were cut; 6 tokens are lost"

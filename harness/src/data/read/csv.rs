@@ -10,18 +10,9 @@ pub(super) fn rows(path: &Path, bytes: &[u8], delimiter: u8) -> Result<Vec<Numbe
     for (i, line) in bytes.split(|b| *b == b'\n').enumerate() {
         utf8(path, i + 1, line)?;
     }
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .from_reader(bytes);
-    let mut lines = Lines {
-        bytes,
-        at: 0,
-        line: 1,
-    };
-    let header = reader
-        .headers()
-        .map_err(|e| invalid(path, &e, &mut lines))?
-        .clone();
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(bytes);
+    let mut lines = Lines { bytes, at: 0, line: 1 };
+    let header = reader.headers().map_err(|e| invalid(path, &e, &mut lines))?.clone();
     for (i, name) in header.iter().enumerate() {
         if header.iter().take(i).any(|earlier| earlier == name) {
             return Err(Error::invalid(
@@ -58,10 +49,7 @@ impl Lines<'_> {
         let ends = |b: &u8| matches!(b, b'\r' | b'\n');
         let blank = self.bytes[start..].iter().take_while(|b| ends(b)).count();
         let start = (start + blank).max(self.at);
-        self.line += self.bytes[self.at..start]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count() as u32;
+        self.line += self.bytes[self.at..start].iter().filter(|b| **b == b'\n').count() as u32;
         self.at = start;
         self.line
     }
@@ -70,9 +58,7 @@ impl Lines<'_> {
 fn invalid(path: &Path, error: &csv::Error, lines: &mut Lines<'_>) -> Error {
     let line = lines.of(error.position());
     match error.kind() {
-        csv::ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => Error::invalid(
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => Error::invalid(
             path,
             format!("line {line}"),
             format!("{expected_len} fields, as in the header"),

@@ -28,18 +28,18 @@ fn error(name: &str, content: impl AsRef<[u8]>) -> String {
 
 #[test]
 fn json_lines() {
-    let table = read("a.jsonl", "\u{feff}{\"b\": 1, \"a\": \"é🙂\"}\r\n\n  \n{\"c\": [1.5, null], \"a\": \"\\ud83d\\ude42\"}").unwrap();
+    let table = read(
+        "a.jsonl",
+        "\u{feff}{\"b\": 1, \"a\": \"é🙂\"}\r\n\n  \n{\"c\": [1.5, null], \"a\": \"\\ud83d\\ude42\"}",
+    )
+    .unwrap();
     assert_eq!(
         rows(&table),
         json!([{"b": 1, "a": "é🙂"}, {"c": [1.5, null], "a": "🙂"}])
     );
     assert_eq!(table.columns, ["b", "a", "c"]);
     assert_eq!(
-        table
-            .places
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>(),
+        table.places.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["line 1", "line 4"]
     );
 }
@@ -154,29 +154,15 @@ fn files_of_other_kinds() {
         error("a.jsonls", "{}"),
         "a.jsonls: file name: expected an ending one of jsonl, ndjson, json, parquet, csv, tsv, txt (did you mean jsonl?), found jsonls"
     );
-    let missing = read_table(Path::new("no/such.parquet"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        missing.starts_with("no/such.parquet: cannot open: "),
-        "{missing}"
-    );
-    let missing = read_table(Path::new("no/such.jsonl"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        missing.starts_with("no/such.jsonl: cannot read: "),
-        "{missing}"
-    );
+    let missing = read_table(Path::new("no/such.parquet")).unwrap_err().to_string();
+    assert!(missing.starts_with("no/such.parquet: cannot open: "), "{missing}");
+    let missing = read_table(Path::new("no/such.jsonl")).unwrap_err().to_string();
+    assert!(missing.starts_with("no/such.jsonl: cannot read: "), "{missing}");
 }
 
 #[test]
 fn parquet_as_pyarrow_writes_it() {
-    for (name, expected) in [
-        ("scalars", "scalars"),
-        ("nested", "nested"),
-        ("nested_v2", "nested"),
-    ] {
+    for (name, expected) in [("scalars", "scalars"), ("nested", "nested"), ("nested_v2", "nested")] {
         let table = read_table(&golden(&format!("{name}.parquet"))).unwrap();
         let text = std::fs::read_to_string(golden(&format!("{expected}.json"))).unwrap();
         let expected: Value = serde_json::from_str(&text).unwrap();
@@ -205,10 +191,7 @@ fn parquet_at_fault() {
         "a.parquet: file: expected a whole Parquet file, found Parquet error: Invalid Parquet file. Corrupt footer"
     );
     let whole = std::fs::read(golden("nested.parquet")).unwrap();
-    for len in (0..whole.len())
-        .step_by(7)
-        .chain(whole.len() - 20..whole.len())
-    {
+    for len in (0..whole.len()).step_by(7).chain(whole.len() - 20..whole.len()) {
         let cut = read("a.parquet", &whole[..len]).unwrap_err().to_string();
         assert!(
             cut.contains("a.parquet: file: expected a whole Parquet file, found "),
@@ -225,14 +208,8 @@ fn corrupt_parquet_never_panics() {
         let mut flipped = whole.clone();
         flipped[i] ^= 0x80;
         if let Err(e) = read("a.parquet", &flipped) {
-            gave_up += usize::from(
-                e.to_string()
-                    .ends_with("corrupt data on which its reader gave up"),
-            );
+            gave_up += usize::from(e.to_string().ends_with("corrupt data on which its reader gave up"));
         }
     }
-    assert!(
-        gave_up > 0,
-        "the reader no longer panics: catch_unwind can go"
-    );
+    assert!(gave_up > 0, "the reader no longer panics: catch_unwind can go");
 }

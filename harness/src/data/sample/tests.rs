@@ -59,25 +59,15 @@ fn what_is_no_message() {
 fn turns_of_every_kind() {
     assert_eq!(Turns::parse(&json!("x")).unwrap(), Turns::Text("x".into()));
     assert_eq!(Turns::parse(&json!(13)).unwrap(), Turns::Text("13".into()));
-    assert_eq!(
-        Turns::parse(&Value::Null).unwrap(),
-        Turns::Text(String::new())
-    );
+    assert_eq!(Turns::parse(&Value::Null).unwrap(), Turns::Text(String::new()));
     assert_eq!(
         Turns::parse(&json!({"role": "user"})).unwrap_err(),
         Fault::new("a text or a list of messages", "an object")
     );
     let message = |content: Value| {
-        Turns::parse(
-            &json!([{"role": "system", "content": "s"}, {"role": "user", "content": content}]),
-        )
-        .unwrap()
+        Turns::parse(&json!([{"role": "system", "content": "s"}, {"role": "user", "content": content}])).unwrap()
     };
-    assert!(
-        message(json!(" \n")).is_empty()
-            && message(json!(null)).is_empty()
-            && message(json!([])).is_empty()
-    );
+    assert!(message(json!(" \n")).is_empty() && message(json!(null)).is_empty() && message(json!([])).is_empty());
     assert!(!message(json!("x")).is_empty());
 }
 
@@ -129,11 +119,7 @@ fn prompts_extracted_as_trl_does() {
             )
         };
         let text = |s: String| Turns::Text(s);
-        let expected = (
-            text(cut(chosen).0),
-            text(cut(chosen).1),
-            text(cut(rejected).1),
-        );
+        let expected = (text(cut(chosen).0), text(cut(chosen).1), text(cut(rejected).1));
         assert_eq!(
             extract_prompt(text(chosen.into()), text(rejected.into())).unwrap(),
             expected,
@@ -149,11 +135,7 @@ fn prompts_extracted_as_trl_does() {
     let part = |role: &str, content: &str| Turns::Messages(vec![message(role, content.into())]);
     assert_eq!(
         (prompt, chosen, rejected),
-        (
-            part("user", "q"),
-            part("assistant", "a"),
-            part("assistant", "b")
-        )
+        (part("user", "q"), part("assistant", "a"), part("assistant", "b"))
     );
     assert!(extract_prompt(turns("a"), Turns::Text("b".into())).is_err());
 }

@@ -50,10 +50,7 @@ fn every_order_is_equally_likely() {
     for epoch in 0..24_000 {
         *counts.entry(permutation(7, epoch, 4)).or_insert(0i32) += 1;
     }
-    let chi_squared: f64 = counts
-        .values()
-        .map(|c| f64::from(c - 1000).powi(2) / 1000.0)
-        .sum();
+    let chi_squared: f64 = counts.values().map(|c| f64::from(c - 1000).powi(2) / 1000.0).sum();
     assert_eq!(counts.len(), 24);
     assert!(chi_squared < 49.7, "{chi_squared}");
 }

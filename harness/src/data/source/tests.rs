@@ -16,13 +16,7 @@ fn tree(files: &[&str]) -> TempDir {
 fn splits(files: &[&str]) -> Vec<(String, Vec<String>)> {
     let dir = tree(files);
     let source = Source::find(&[dir.path().to_owned()]).unwrap();
-    let relative = |f: &PathBuf| {
-        f.strip_prefix(dir.path())
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned()
-    };
+    let relative = |f: &PathBuf| f.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned();
     source
         .splits
         .iter()
@@ -50,10 +44,7 @@ fn shards_come_first() {
         &[
             (
                 "train",
-                &[
-                    "data/train-00000-of-00002.parquet",
-                    "data/train-00001-of-00002.parquet",
-                ],
+                &["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"],
             ),
             ("test_sft", &["data/test_sft-00000-of-00001-a1b2.parquet"]),
         ],
@@ -100,10 +91,7 @@ fn sub_folders_then_names_then_everything() {
 #[test]
 fn files_are_train_and_answer_to_their_name() {
     let dir = tree(&["gsm_test.jsonl", "faq.jsonl"]);
-    let (test, faq) = (
-        dir.path().join("gsm_test.jsonl"),
-        dir.path().join("faq.jsonl"),
-    );
+    let (test, faq) = (dir.path().join("gsm_test.jsonl"), dir.path().join("faq.jsonl"));
     let source = Source::find(std::slice::from_ref(&test)).unwrap();
     for files in [
         source.train(),
@@ -118,9 +106,7 @@ fn files_are_train_and_answer_to_their_name() {
     assert_eq!(both.train().unwrap().len(), 2);
     let error = both.split("test").unwrap_err().to_string();
     assert!(
-        error.ends_with(
-            "gsm_test.jsonl: split \"test\": expected one of train, found no such split"
-        ),
+        error.ends_with("gsm_test.jsonl: split \"test\": expected one of train, found no such split"),
         "{error}"
     );
 }
@@ -135,9 +121,7 @@ fn defaults_of_a_folder() {
     assert_eq!(source.all().len(), 2);
     let error = source.split("tran").unwrap_err().to_string();
     assert!(
-        error.ends_with(
-            "expected one of train, validation (did you mean train?), found no such split"
-        ),
+        error.ends_with("expected one of train, validation (did you mean train?), found no such split"),
         "{error}"
     );
 }
@@ -145,13 +129,12 @@ fn defaults_of_a_folder() {
 #[test]
 fn nothing_there() {
     let dir = tree(&["a.arrow"]);
-    let error = Source::find(&[dir.path().to_owned()])
-        .unwrap_err()
-        .to_string();
-    assert!(error.ends_with(": folder: expected files ending in jsonl, ndjson, json, parquet, csv, tsv, txt, found none"), "{error}");
-    let error = Source::find(&[dir.path().join("no")])
-        .unwrap_err()
-        .to_string();
+    let error = Source::find(&[dir.path().to_owned()]).unwrap_err().to_string();
+    assert!(
+        error.ends_with(": folder: expected files ending in jsonl, ndjson, json, parquet, csv, tsv, txt, found none"),
+        "{error}"
+    );
+    let error = Source::find(&[dir.path().join("no")]).unwrap_err().to_string();
     assert!(error.contains("no: cannot find: "), "{error}");
     assert!(
         Source::find(&[])

@@ -57,10 +57,6 @@ fn faults() {
             "null",
         ),
     ] {
-        assert_eq!(
-            render(source).unwrap_err(),
-            Fault::new(expected, found),
-            "{source}"
-        );
+        assert_eq!(render(source).unwrap_err(), Fault::new(expected, found), "{source}");
     }
 }

@@ -29,5 +29,8 @@ fn a_step_does_not_depend_on_those_before() {
 fn max_steps_wins_and_file_order_is_kept() {
     let plan = Plan::new(3, (1, 1), None, 9.0, Some(4));
     assert_eq!(plan.steps(), 4);
-    assert_eq!((0..4).map(|s| plan.micro_batches(s)[0][0]).collect::<Vec<_>>(), [0, 1, 2, 0]);
+    assert_eq!(
+        (0..4).map(|s| plan.micro_batches(s)[0][0]).collect::<Vec<_>>(),
+        [0, 1, 2, 0]
+    );
 }
