@@ -4,6 +4,7 @@ pub mod assets;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod demo;
 pub mod dtype;
 pub mod eval;
 pub mod log;
