@@ -60,8 +60,7 @@ pub(super) fn rewrite(source: &str) -> (String, Marks) {
 
 /// A line of the rewritten source as its author wrote it.
 pub(super) fn restore(line: &str) -> String {
-    line.replace(OPEN, "generation")
-        .replace(CLOSE, "endgeneration")
+    line.replace(OPEN, "generation").replace(CLOSE, "endgeneration")
 }
 
 /// Where a tag that begins with two bytes ends: after `close`, which may also stand within a string.
@@ -86,10 +85,5 @@ fn code_end(tag: &str, close: &str) -> usize {
 /// The one word of a `{% word %}` tag.
 fn keyword(tag: &str) -> Option<&str> {
     let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
-    Some(
-        inner
-            .trim_start_matches(['-', '+'])
-            .trim_end_matches(['-', '+'])
-            .trim(),
-    )
+    Some(inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim())
 }

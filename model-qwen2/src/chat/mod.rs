@@ -4,8 +4,10 @@
 //! that are null are dropped, `reasoning_content` is filled from its other names, blocks are trimmed, `tojson` is Python's.
 mod markers;
 mod python;
+mod strftime;
 #[cfg(test)]
 mod tests;
+mod tojson;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -77,10 +79,7 @@ impl ChatTemplate {
     ) -> Result<Self> {
         let (source, marks) = markers::rewrite(source);
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.unwrap_or_default());
         environment.set_debug(true);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -96,9 +95,7 @@ impl ChatTemplate {
             special_tokens,
             marks,
         };
-        let compiled = this
-            .environment
-            .add_template_owned(TEMPLATE, source.clone());
+        let compiled = this.environment.add_template_owned(TEMPLATE, source.clone());
         compiled.map_err(|e| this.error(&e, &source, "valid Jinja"))?;
         Ok(this)
     }
@@ -106,10 +103,9 @@ impl ChatTemplate {
     /// Makes `strftime_now` answer with a fixed time, in seconds since 1970 (UTC), for output that can be repeated.
     #[must_use]
     pub fn at(mut self, unix_seconds: u32) -> Self {
-        self.environment
-            .add_function("strftime_now", move |format: &str| {
-                python::strftime(format, unix_seconds.into())
-            });
+        self.environment.add_function("strftime_now", move |format: &str| {
+            strftime::strftime(format, unix_seconds.into())
+        });
         self
     }
 
@@ -126,22 +122,12 @@ impl ChatTemplate {
     /// Renders a conversation.
     ///
     /// Fails on an empty conversation and on what the template refuses, naming file, line and the template's message.
-    pub fn render(
-        &self,
-        messages: &[Message],
-        inputs: Inputs<'_>,
-        prompt: GenerationPrompt,
-    ) -> Result<String> {
+    pub fn render(&self, messages: &[Message], inputs: Inputs<'_>, prompt: GenerationPrompt) -> Result<String> {
         Ok(self.render_spans(messages, inputs, prompt)?.text)
     }
 
     /// Renders a conversation and says which bytes the template marks as generated.
-    pub fn render_spans(
-        &self,
-        messages: &[Message],
-        inputs: Inputs<'_>,
-        prompt: GenerationPrompt,
-    ) -> Result<Rendered> {
+    pub fn render_spans(&self, messages: &[Message], inputs: Inputs<'_>, prompt: GenerationPrompt) -> Result<Rendered> {
         if messages.is_empty() {
             return Err(Error::invalid(
                 &self.origin,
@@ -170,36 +156,21 @@ impl ChatTemplate {
         let (text, spans) = template
             .render_with_spans(Jinja::from(context))
             .map_err(|e| self.error(&e, source, "a conversation that this template can render"))?;
-        let marked =
-            |span: &&minijinja::OutputSpan| &source[span.source_range()] == markers::FILTER;
-        let generated = spans
-            .iter()
-            .filter(marked)
-            .map(|span| span.output_range())
-            .collect();
+        let marked = |span: &&minijinja::OutputSpan| &source[span.source_range()] == markers::FILTER;
+        let generated = spans.iter().filter(marked).map(|span| span.output_range()).collect();
         Ok(Rendered { text, generated })
     }
 
     /// The crate's error with the template's file, the line and its text, and what was wrong there.
     fn error(&self, error: &minijinja::Error, source: &str, expected: &str) -> Error {
         let mut innermost = error;
-        while let Some(inner) = std::error::Error::source(innermost).and_then(|e| e.downcast_ref())
-        {
+        while let Some(inner) = std::error::Error::source(innermost).and_then(|e| e.downcast_ref()) {
             innermost = inner;
         }
         let field = match innermost.line().or(error.line()) {
             Some(line) => {
-                let text = markers::restore(
-                    source
-                        .lines()
-                        .nth(line.saturating_sub(1))
-                        .unwrap_or_default()
-                        .trim(),
-                );
-                let cut = text
-                    .char_indices()
-                    .nth(100)
-                    .map_or(text.len(), |(at, _)| at);
+                let text = markers::restore(source.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim());
+                let cut = text.char_indices().nth(100).map_or(text.len(), |(at, _)| at);
                 format!(
                     "chat template line {line} `{}{}`",
                     &text[..cut],
@@ -210,11 +181,7 @@ impl ChatTemplate {
         };
         let kind = innermost.kind();
         let found = match innermost.detail() {
-            Some(detail)
-                if matches!(kind, ErrorKind::InvalidOperation | ErrorKind::SyntaxError) =>
-            {
-                detail.to_owned()
-            }
+            Some(detail) if matches!(kind, ErrorKind::InvalidOperation | ErrorKind::SyntaxError) => detail.to_owned(),
             Some(detail) => format!("{kind}: {detail}"),
             None => kind.to_string(),
         };
@@ -240,9 +207,7 @@ fn as_templates_read(message: &Message) -> Message {
         .iter()
         .find_map(|name| message.get(*name).filter(|value| !value.is_null()))
     else {
-        return present()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+        return present().map(|(key, value)| (key.clone(), value.clone())).collect();
     };
     let mut aliased = Message::new();
     aliased.insert("thinking".to_owned(), reasoning.clone());

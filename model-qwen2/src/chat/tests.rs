@@ -39,14 +39,8 @@ fn check(golden: &str) -> (usize, usize) {
             }
         };
         let conversation = &golden["conversations"][row["conversation"].as_str().unwrap()];
-        let list = |name: &str| {
-            conversation
-                .get(name)
-                .map(|v| v.as_array().unwrap().as_slice())
-        };
-        let variables = conversation
-            .get("variables")
-            .map(|v| v.as_object().unwrap());
+        let list = |name: &str| conversation.get(name).map(|v| v.as_array().unwrap().as_slice());
+        let variables = conversation.get("variables").map(|v| v.as_object().unwrap());
         let inputs = Inputs {
             tools: list("tools"),
             documents: list("documents"),
@@ -69,11 +63,7 @@ fn check(golden: &str) -> (usize, usize) {
         };
         if let Some(spans) = row.get("generated") {
             let rendered = template
-                .render_spans(
-                    &messages(&conversation["messages"]),
-                    inputs,
-                    GenerationPrompt::Omit,
-                )
+                .render_spans(&messages(&conversation["messages"]), inputs, GenerationPrompt::Omit)
                 .unwrap();
             let chars = |byte: usize| text[..byte].chars().count();
             let found = rendered
@@ -97,9 +87,7 @@ fn check(golden: &str) -> (usize, usize) {
             match (render(prompt), expected) {
                 (Ok(found), Some(expected)) if found == expected => texts += 1,
                 (Err(_), None) => errors += 1,
-                (found, expected) => wrong.push(format!(
-                    "{id}, {prompt:?}:\n{found:?}\nexpected\n{expected:?}"
-                )),
+                (found, expected) => wrong.push(format!("{id}, {prompt:?}:\n{found:?}\nexpected\n{expected:?}")),
             }
         }
     }
@@ -132,10 +120,7 @@ fn fallback_is_chatml() {
     let text = template(CHATML)
         .render(&user("Hi"), Inputs::default(), GenerationPrompt::Add)
         .unwrap();
-    assert_eq!(
-        text,
-        "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    );
+    assert_eq!(text, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
 }
 
 #[test]
@@ -158,12 +143,11 @@ fn generation_marks_and_scope() {
         .render_spans(&user("é"), Inputs::default(), GenerationPrompt::Omit)
         .unwrap();
     assert_eq!(rendered.text, "{% generation %}<é1>\n1");
-    assert_eq!(rendered.generated, [16..21]);
+    assert_eq!(&rendered.text[rendered.generated[0].clone()], "<é1>");
+    assert_eq!(rendered.generated.len(), 1);
     assert!(
-        !self::template(
-            "{# {% generation %} #}{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}"
-        )
-        .marks_generation()
+        !self::template("{# {% generation %} #}{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}")
+            .marks_generation()
     );
 }
 
@@ -190,19 +174,15 @@ fn clock() {
 
 /// What an error says: the file, the line and its text, and what was found there.
 fn refusal(source: &str) -> String {
-    let rendered =
-        ChatTemplate::new("folder/chat_template.jinja", source, []).and_then(|template| {
-            template.render(&user("Hi"), Inputs::default(), GenerationPrompt::Omit)
-        });
+    let rendered = ChatTemplate::new("folder/chat_template.jinja", source, [])
+        .and_then(|template| template.render(&user("Hi"), Inputs::default(), GenerationPrompt::Omit));
     rendered.unwrap_err().to_string()
 }
 
 #[test]
 fn refusals_name_file_line_and_reason() {
     assert_eq!(
-        refusal(
-            "a\n{% generation %}\n{{ raise_exception('no ' + messages[0].role) }}\n{% endgeneration %}"
-        ),
+        refusal("a\n{% generation %}\n{{ raise_exception('no ' + messages[0].role) }}\n{% endgeneration %}"),
         "folder/chat_template.jinja: chat template line 3 `{{ raise_exception('no ' + messages[0].role) }}`: expected a \
          conversation that this template can render, found no user"
     );
@@ -248,16 +228,13 @@ fn variables_win_over_special_tokens_and_not_over_messages() {
         [("eos_token", "E"), ("bos_token", "B")],
     )
     .unwrap();
-    let variables: Map<String, Value> =
-        serde_json::from_value(json!({"bos_token": "V", "messages": 3})).unwrap();
+    let variables: Map<String, Value> = serde_json::from_value(json!({"bos_token": "V", "messages": 3})).unwrap();
     let inputs = Inputs {
         variables: Some(&variables),
         ..Inputs::default()
     };
     assert_eq!(
-        template
-            .render(&user("m"), inputs, GenerationPrompt::Omit)
-            .unwrap(),
+        template.render(&user("m"), inputs, GenerationPrompt::Omit).unwrap(),
         "EVm"
     );
 }
@@ -267,17 +244,10 @@ fn reasoning_has_its_names() {
     let template = template("{{ messages[0] | tojson }}");
     let text = |message: Value| {
         template
-            .render(
-                &messages(&json!([message])),
-                Inputs::default(),
-                GenerationPrompt::Omit,
-            )
+            .render(&messages(&json!([message])), Inputs::default(), GenerationPrompt::Omit)
             .unwrap()
     };
-    assert_eq!(
-        text(json!({"role": "a", "content": null})),
-        r#"{"role": "a"}"#
-    );
+    assert_eq!(text(json!({"role": "a", "content": null})), r#"{"role": "a"}"#);
     assert_eq!(
         text(json!({"role": "a", "reasoning": "r", "thinking": null})),
         r#"{"thinking": "r", "role": "a", "reasoning": "r", "reasoning_content": "r"}"#

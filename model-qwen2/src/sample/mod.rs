@@ -102,10 +102,7 @@ pub fn messages(
     inputs: Inputs<'_>,
     trained: Trained,
 ) -> Result<Tokenized> {
-    let assistant = matches!(
-        trained,
-        Trained::Assistant | Trained::CompletionAndAssistant
-    );
+    let assistant = matches!(trained, Trained::Assistant | Trained::CompletionAndAssistant);
     if !assistant {
         let text = template.render(messages, inputs, GenerationPrompt::Omit)?;
         let ids = tokenizer.encode(&text, Specials::Omit)?;
@@ -129,11 +126,7 @@ pub fn messages(
             "a conversation without any",
         ));
     }
-    Ok(Tokenized {
-        ids,
-        mask,
-        note: None,
-    })
+    Ok(Tokenized { ids, mask, note: None })
 }
 
 /// A prompt and a completion that are both messages, tokenised as one conversation. The completion begins after the
@@ -147,13 +140,7 @@ pub fn chat_completion(
 ) -> Result<Tokenized> {
     let prompt_text = template.render(prompt, inputs, GenerationPrompt::Add)?;
     let prompt_ids = tokenizer.encode(&prompt_text, Specials::Omit)?;
-    let mut sample = messages(
-        tokenizer,
-        template,
-        &[prompt, completion].concat(),
-        inputs,
-        trained,
-    )?;
+    let mut sample = messages(tokenizer, template, &[prompt, completion].concat(), inputs, trained)?;
     mask_prompt(tokenizer, &prompt_ids, &mut sample, trained)?;
     Ok(sample)
 }
@@ -167,25 +154,13 @@ fn with_eos(tokenizer: &dyn Tokenize, text: &str) -> (String, Option<Note>) {
 }
 
 /// Masks the tokens that the sample shares with its prompt, where only the completion is trained.
-fn mask_prompt(
-    tokenizer: &dyn Tokenize,
-    prompt: &[u32],
-    sample: &mut Tokenized,
-    trained: Trained,
-) -> Result<()> {
-    let shared = prompt
-        .iter()
-        .zip(&sample.ids)
-        .take_while(|(a, b)| a == b)
-        .count();
+fn mask_prompt(tokenizer: &dyn Tokenize, prompt: &[u32], sample: &mut Tokenized, trained: Trained) -> Result<()> {
+    let shared = prompt.iter().zip(&sample.ids).take_while(|(a, b)| a == b).count();
     if shared < prompt.len() {
         let tail = tokenizer.decode(&prompt[shared..], Decoding::KeepSpecials)?;
         sample.note = Some(Note::PromptIsNoPrefix { tail });
     }
-    if matches!(
-        trained,
-        Trained::Completion | Trained::CompletionAndAssistant
-    ) {
+    if matches!(trained, Trained::Completion | Trained::CompletionAndAssistant) {
         sample.mask[..shared].fill(0);
     }
     Ok(())

@@ -8,11 +8,7 @@ use crate::{Error, Result};
 
 /// Renders a conversation and finds what the assistant says: what stands within `{% generation %}`, and for a template
 /// without that block what a turn adds to the rendering of the turns before it with their generation prompt.
-pub(super) fn assistant(
-    template: &ChatTemplate,
-    messages: &[Message],
-    inputs: Inputs<'_>,
-) -> Result<Rendered> {
+pub(super) fn assistant(template: &ChatTemplate, messages: &[Message], inputs: Inputs<'_>) -> Result<Rendered> {
     let mut rendered = template.render_spans(messages, inputs, GenerationPrompt::Omit)?;
     if template.marks_generation() {
         return Ok(rendered);
@@ -31,9 +27,7 @@ pub(super) fn assistant(
             )
         };
         if turn == 0 {
-            return Err(unclear(
-                "no marker, and a conversation that the assistant begins",
-            ));
+            return Err(unclear("no marker, and a conversation that the assistant begins"));
         }
         let before = template.render(&messages[..turn], inputs, GenerationPrompt::Add)?;
         let through = template.render(&messages[..=turn], inputs, GenerationPrompt::Omit)?;

@@ -29,10 +29,7 @@ pub fn chatml_bytes(alphabet: impl IntoIterator<Item = u8>) -> Result<HfTokenize
         .iter()
         .map(|&b| byte_char(b).to_string())
         .chain(SPECIALS.map(str::to_owned));
-    let vocab: Map<String, Value> = tokens
-        .enumerate()
-        .map(|(id, token)| (token, id.into()))
-        .collect();
+    let vocab: Map<String, Value> = tokens.enumerate().map(|(id, token)| (token, id.into())).collect();
     let added = |token: &str| json!({"content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true});
     let added_tokens: Vec<Value> = SPECIALS
         .iter()

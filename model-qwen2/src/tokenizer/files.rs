@@ -57,18 +57,11 @@ pub(super) fn read(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
 }
 
 fn find<'a>(files: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
-    files
-        .iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, bytes)| bytes.as_slice())
+    files.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.as_slice())
 }
 
 /// The bytes of a file that must be there.
-pub(super) fn required<'a>(
-    folder: &Path,
-    files: &'a [(String, Vec<u8>)],
-    name: &str,
-) -> Result<&'a [u8]> {
+pub(super) fn required<'a>(folder: &Path, files: &'a [(String, Vec<u8>)], name: &str) -> Result<&'a [u8]> {
     find(files, name).ok_or_else(|| Error::invalid(folder, name, "a file of the tokenizer", "none"))
 }
 
@@ -104,8 +97,8 @@ pub(super) fn config(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Confi
     let template = match find(files, "chat_template.jinja") {
         Some(bytes) => {
             let path = folder.join("chat_template.jinja");
-            let source = std::str::from_utf8(bytes)
-                .map_err(|e| Error::invalid(&path, "content", "UTF-8", e.to_string()))?;
+            let source =
+                std::str::from_utf8(bytes).map_err(|e| Error::invalid(&path, "content", "UTF-8", e.to_string()))?;
             Some((path, source.to_owned()))
         }
         None => template(&path, json.get("chat_template"))?.map(|source| (path.clone(), source)),
@@ -123,12 +116,7 @@ fn flag(path: &Path, json: &Map<String, Value>, name: &str) -> Result<Option<boo
     match json.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(*flag)),
-        Some(other) => Err(Error::invalid(
-            path,
-            name,
-            "true or false",
-            other.to_string(),
-        )),
+        Some(other) => Err(Error::invalid(path, name, "true or false", other.to_string())),
     }
 }
 

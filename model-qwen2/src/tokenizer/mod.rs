@@ -115,9 +115,7 @@ impl HfTokenizer {
         let config = files::config(&folder, &files)?;
         let mut notes = Vec::new();
         let specials = named_specials(&mut inner, &mut notes, &config)?;
-        inner
-            .with_truncation(None)
-            .map_err(|e| broken(&folder, e))?;
+        inner.with_truncation(None).map_err(|e| broken(&folder, e))?;
         let vocab_size = inner
             .get_vocab(true)
             .into_values()
@@ -191,10 +189,7 @@ impl HfTokenizer {
     }
 
     fn special(&self, name: &str) -> Option<&SpecialToken> {
-        self.specials
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, token)| token)
+        self.specials.iter().find(|(n, _)| *n == name).map(|(_, token)| token)
     }
 
     /// The token that begins a text.
@@ -214,9 +209,7 @@ impl HfTokenizer {
 
     /// The named special tokens as chat templates see them: (`eos_token`, `<|im_end|>`).
     pub fn named(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.specials
-            .iter()
-            .map(|(name, token)| (*name, token.text.as_str()))
+        self.specials.iter().map(|(name, token)| (*name, token.text.as_str()))
     }
 
     /// Its chat template: chat_template.jinja, else the one in tokenizer_config.json; of several the one named
@@ -271,11 +264,7 @@ impl Tokenize for HfTokenizer {
             .inner
             .encode(text, specials == Specials::Add)
             .map_err(|e| broken(&self.folder, e))?;
-        let spans = encoding
-            .get_offsets()
-            .iter()
-            .map(|&(start, end)| start..end)
-            .collect();
+        let spans = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
         Ok(Encoded {
             ids: encoding.get_ids().to_vec(),
             spans,
@@ -341,17 +330,9 @@ fn named_specials(
         };
         if !added.contains_key(&id) {
             let token = AddedToken::from(text.clone(), true).normalized(false);
-            inner
-                .add_special_tokens([token])
-                .map_err(|e| broken(&config.path, e))?;
+            inner.add_special_tokens([token]).map_err(|e| broken(&config.path, e))?;
         }
-        specials.push((
-            *name,
-            SpecialToken {
-                text: text.clone(),
-                id,
-            },
-        ));
+        specials.push((*name, SpecialToken { text: text.clone(), id }));
     }
     Ok(specials)
 }
