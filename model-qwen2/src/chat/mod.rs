@@ -4,8 +4,10 @@
 //! that are null are dropped, `reasoning_content` is filled from its other names, blocks are trimmed, `tojson` is Python's.
 mod markers;
 mod python;
+mod strftime;
 #[cfg(test)]
 mod tests;
+mod tojson;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -102,7 +104,7 @@ impl ChatTemplate {
     #[must_use]
     pub fn at(mut self, unix_seconds: u32) -> Self {
         self.environment.add_function("strftime_now", move |format: &str| {
-            python::strftime(format, unix_seconds.into())
+            strftime::strftime(format, unix_seconds.into())
         });
         self
     }

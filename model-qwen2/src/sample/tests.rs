@@ -14,7 +14,10 @@ fn chat(value: &Value) -> Vec<Message> {
 
 fn golden_template(tokenizer: &HfTokenizer, name: &str) -> ChatTemplate {
     let golden: Value = serde_json::from_str(TEMPLATES).unwrap();
-    let specials = tokenizer.named().chain([("bos_token", "<|begin_of_text|>")]);
+    let mut specials: Vec<_> = tokenizer.named().collect();
+    if name == "llama3" {
+        specials.push(("bos_token", "<|begin_of_text|>"));
+    }
     ChatTemplate::new(name, golden["templates"][name].as_str().unwrap(), specials).unwrap()
 }
 
