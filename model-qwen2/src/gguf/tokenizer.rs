@@ -158,14 +158,6 @@ pub fn tokenizer(gguf: &Gguf) -> Result<TokenizerFiles> {
 fn tokens(gguf: &Gguf) -> Result<(Vec<&str>, Vec<u64>)> {
     let key = "tokenizer.ggml.tokens";
     let mut tokens = gguf.required(key, "an array of strings", gguf.texts(key)?)?;
-    let key = "tokenizer.ggml.token_type";
-    let mut types = gguf.required(key, "an array of integers", gguf.uints(key)?)?;
-    if types.len() != tokens.len() {
-        return Err(gguf.invalid(
-            key,
-            format!("one type for each of the {} tokens", tokens.len()),
-        ));
-    }
     if let Some(rows) = gguf
         .tensor("token_embd.weight")
         .and_then(|tensor| tensor.shape.first())
@@ -174,6 +166,14 @@ fn tokens(gguf: &Gguf) -> Result<(Vec<&str>, Vec<u64>)> {
         return Err(gguf.invalid(
             "tokenizer.ggml.tokens",
             format!("at most the {rows} tokens of token_embd.weight"),
+        ));
+    }
+    let key = "tokenizer.ggml.token_type";
+    let mut types = gguf.required(key, "an array of integers", gguf.uints(key)?)?;
+    if types.len() != tokens.len() {
+        return Err(gguf.invalid(
+            key,
+            format!("one type for each of the {} tokens", tokens.len()),
         ));
     }
     let used = types
