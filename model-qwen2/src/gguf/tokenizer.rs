@@ -46,7 +46,7 @@ impl Pre {
         Some(match name {
             "gpt-2" => Self::Gpt2,
             "smollm" => Self::SmolLm,
-            "qwen2" | "deepseek-r1-qwen" => Self::Qwen2,
+            "qwen2" => Self::Qwen2,
             "llama-bpe" | "llama3" | "llama-v3" => Self::Llama3,
             "default" => Self::Default,
             _ => return None,
@@ -96,6 +96,10 @@ pub fn tokenizer(gguf: &Gguf) -> Result<TokenizerFiles> {
                 "gpt-2, smollm, qwen2, llama-bpe or default",
             )
         })?;
+    if gguf.text("general.architecture")? == Some("qwen2") && !matches!(pre, Pre::Qwen2) {
+        let expected = "qwen2: AutoTokenizer of transformers 5 gives any qwen2 model that one, whatever tokenizer.json says";
+        return Err(gguf.invalid("tokenizer.ggml.pre", expected));
+    }
     let (tokens, types) = tokens(gguf)?;
     let mut vocab = HashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {

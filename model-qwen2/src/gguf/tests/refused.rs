@@ -271,6 +271,16 @@ fn tokenizers() {
     }
 }
 
+#[test]
+fn a_qwen2_model_with_another_pre_tokenizer() {
+    let message = error(tokens("general.architecture", Some(Put::Text("qwen2"))));
+    assert!(
+        message.contains("tokenizer.ggml.pre: expected qwen2: AutoTokenizer")
+            && message.ends_with("found \"gpt-2\""),
+        "{message}"
+    );
+}
+
 /// How a text is cut under each name of a pre-tokenizer.
 #[test]
 fn pre_tokenizers() {
