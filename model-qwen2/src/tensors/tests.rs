@@ -174,6 +174,26 @@ fn bf16_rounds_to_nearest_even() {
 }
 
 #[test]
+fn f64_rounds_to_16_bits_once() {
+    // Just off a tie, nearer to it than f32 can tell: to go through f32 by nearest rounds to the tie, then to even.
+    let off = 1e-12;
+    for (value, brain) in [
+        (1.0 + 1.0 / 256.0 + off, 0x3f81),
+        (1.0 + 1.0 / 256.0, 0x3f80),
+        (-1.0 - 1.0 / 256.0 - off, 0xbf81),
+        (1.0 + 3.0 / 256.0 - off, 0x3f81),
+        (1.0 + 3.0 / 256.0, 0x3f82),
+    ] {
+        assert_eq!(value.to_bf16().to_bits(), brain, "{value}");
+    }
+    assert_eq!((1.0 + 1.0 / 2048.0 + off).to_f16().to_bits(), 0x3c01);
+    assert_eq!((1.0 + 3.0 / 2048.0 - off).to_f16().to_bits(), 0x3c01);
+    assert_eq!(f64::MAX.to_bf16(), bf16::INFINITY);
+    assert_eq!((-1e-300_f64).to_bf16().to_bits(), 0x8000);
+    assert!(f64::NAN.to_bf16().is_nan());
+}
+
+#[test]
 fn lying_headers() {
     let one = |dtype: &str, shape: Value, from: usize, to: usize| json!({ "w": { "dtype": dtype, "shape": shape, "data_offsets": [from, to] } });
     let two = |from: usize| {
