@@ -2,34 +2,38 @@
 use kernel::config::{Config, Head};
 
 /// Names and shapes of a model's tensors, embedding first, in the order of its layers. Linear weights are
-/// (outputs, inputs).
-pub fn tensor_shapes(config: &Config) -> Vec<(String, Vec<usize>)> {
+/// (outputs, inputs). Lazy: a file that lies about its layers must not cost memory before its first tensor is missed.
+pub fn tensor_shapes(config: &Config) -> impl Iterator<Item = (String, Vec<usize>)> {
     let (c, f, d) = (config.hidden, config.intermediate, config.head_dim);
     let (q, kv) = (config.heads * d, config.kv_heads * d);
-    let linear = [
-        ("self_attn.q_proj", q, c, config.bias.qkv),
-        ("self_attn.k_proj", kv, c, config.bias.qkv),
-        ("self_attn.v_proj", kv, c, config.bias.qkv),
-        ("self_attn.o_proj", c, q, config.bias.output),
-        ("mlp.gate_proj", f, c, config.bias.mlp),
-        ("mlp.up_proj", f, c, config.bias.mlp),
-        ("mlp.down_proj", c, f, config.bias.mlp),
+    let (vocab, bias) = (config.vocab, config.bias);
+    let parts = [
+        ("input_layernorm", vec![c], false),
+        ("self_attn.q_proj", vec![q, c], bias.qkv),
+        ("self_attn.k_proj", vec![kv, c], bias.qkv),
+        ("self_attn.v_proj", vec![kv, c], bias.qkv),
+        ("self_attn.o_proj", vec![c, q], bias.output),
+        ("post_attention_layernorm", vec![c], false),
+        ("mlp.gate_proj", vec![f, c], bias.mlp),
+        ("mlp.up_proj", vec![f, c], bias.mlp),
+        ("mlp.down_proj", vec![c, f], bias.mlp),
     ];
-    let mut shapes = vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab, c])];
-    for layer in 0..config.layers {
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
-            shapes.push((format!("model.layers.{layer}.{norm}.weight"), vec![c]));
-        }
-        for (name, outputs, inputs, bias) in linear {
-            shapes.push((format!("model.layers.{layer}.{name}.weight"), vec![outputs, inputs]));
-            if bias {
-                shapes.push((format!("model.layers.{layer}.{name}.bias"), vec![outputs]));
-            }
-        }
-    }
-    shapes.push(("model.norm.weight".to_owned(), vec![c]));
-    if config.head == Head::Untied {
-        shapes.push(("lm_head.weight".to_owned(), vec![config.vocab, c]));
-    }
-    shapes
+    let layer = move |layer: usize| {
+        let tensors = parts.iter().flat_map(|(part, shape, bias)| {
+            let weight = (format!("model.layers.{layer}.{part}.weight"), shape.clone());
+            let bias = bias.then(|| {
+                (
+                    format!("model.layers.{layer}.{part}.bias"),
+                    shape[..1].to_vec(),
+                )
+            });
+            [Some(weight), bias].into_iter().flatten()
+        });
+        tensors.collect::<Vec<_>>()
+    };
+    let head = (config.head == Head::Untied).then(|| ("lm_head.weight".to_owned(), vec![vocab, c]));
+    std::iter::once(("model.embed_tokens.weight".to_owned(), vec![vocab, c]))
+        .chain((0..config.layers).flat_map(layer))
+        .chain([("model.norm.weight".to_owned(), vec![c])])
+        .chain(head)
 }

@@ -46,7 +46,7 @@ impl Pre {
         Some(match name {
             "gpt-2" => Self::Gpt2,
             "smollm" => Self::SmolLm,
-            "qwen2" | "deepseek-r1-qwen" => Self::Qwen2,
+            "qwen2" => Self::Qwen2,
             "llama-bpe" | "llama3" | "llama-v3" => Self::Llama3,
             "default" => Self::Default,
             _ => return None,
@@ -78,7 +78,16 @@ pub fn tokenizer(gguf: &Gguf) -> Result<TokenizerFiles> {
     let pre = gguf
         .text("tokenizer.ggml.pre")?
         .and_then(Pre::from_name)
-        .ok_or_else(|| gguf.invalid("tokenizer.ggml.pre", "gpt-2, smollm, qwen2, llama-bpe or default"))?;
+        .ok_or_else(|| {
+            gguf.invalid(
+                "tokenizer.ggml.pre",
+                "gpt-2, smollm, qwen2, llama-bpe or default",
+            )
+        })?;
+    if gguf.text("general.architecture")? == Some("qwen2") && !matches!(pre, Pre::Qwen2) {
+        let expected = "qwen2: AutoTokenizer of transformers 5 gives any qwen2 model that one, whatever tokenizer.json says";
+        return Err(gguf.invalid("tokenizer.ggml.pre", expected));
+    }
     let (tokens, types) = tokens(gguf)?;
     let mut vocab = HashMap::with_capacity(tokens.len());
     for (id, token) in tokens.iter().enumerate() {
@@ -141,11 +150,6 @@ pub fn tokenizer(gguf: &Gguf) -> Result<TokenizerFiles> {
 fn tokens(gguf: &Gguf) -> Result<(Vec<&str>, Vec<u64>)> {
     let key = "tokenizer.ggml.tokens";
     let mut tokens = gguf.required(key, "an array of strings", gguf.texts(key)?)?;
-    let key = "tokenizer.ggml.token_type";
-    let mut types = gguf.required(key, "an array of integers", gguf.uints(key)?)?;
-    if types.len() != tokens.len() {
-        return Err(gguf.invalid(key, format!("one type for each of the {} tokens", tokens.len())));
-    }
     if let Some(rows) = gguf
         .tensor("token_embd.weight")
         .and_then(|tensor| tensor.shape.first())
@@ -154,6 +158,14 @@ fn tokens(gguf: &Gguf) -> Result<(Vec<&str>, Vec<u64>)> {
         return Err(gguf.invalid(
             "tokenizer.ggml.tokens",
             format!("at most the {rows} tokens of token_embd.weight"),
+        ));
+    }
+    let key = "tokenizer.ggml.token_type";
+    let mut types = gguf.required(key, "an array of integers", gguf.uints(key)?)?;
+    if types.len() != tokens.len() {
+        return Err(gguf.invalid(
+            key,
+            format!("one type for each of the {} tokens", tokens.len()),
         ));
     }
     let used = types

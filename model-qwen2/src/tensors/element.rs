@@ -54,10 +54,10 @@ impl Element for f64 {
         self
     }
     fn to_bf16(self) -> bf16 {
-        bf16::from_f64(self)
+        bf16::from_f32(round_to_odd(self))
     }
     fn to_f16(self) -> f16 {
-        f16::from_f64(self)
+        f16::from_f32(round_to_odd(self))
     }
 }
 
@@ -66,7 +66,7 @@ impl Element for bf16 {
         Self::from_f32(value)
     }
     fn from_f64(value: f64) -> Self {
-        Self::from_f64(value)
+        value.to_bf16()
     }
     fn to_f32(self) -> f32 {
         self.to_f32()
@@ -80,6 +80,18 @@ impl Element for bf16 {
     fn to_f16(self) -> f16 {
         f16::from_f32(self.to_f32())
     }
+}
+
+/// The way to a 16-bit number that rounds once: where `value` is between two f32, the one with an odd last bit, which
+/// stands on the same side of every tie. (`from_f64` of the crate half drops the lower 32 bits before it rounds, so
+/// that a number just above a tie counts as the tie.)
+fn round_to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest) == value || value.is_nan() {
+        return nearest;
+    }
+    let away = f64::from(nearest).abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(away)) | 1)
 }
 
 /// Fills `out` from little-endian `bytes`. No alignment is asked of `bytes`: the format promises none.

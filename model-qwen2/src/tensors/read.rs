@@ -199,8 +199,9 @@ impl Tensors {
     /// The names that `expected` does not have, but for those that transformers passes over too: rotary tables that
     /// old checkpoints carry (`rotary_emb.inv_freq`), and `lm_head.weight`, where a tied model repeats it, when
     /// `expected` has no such name. A caller should refuse the rest: a tensor that nobody reads means another model.
-    pub fn unexpected<'a>(&'a self, expected: impl Fn(&str) -> bool) -> Vec<&'a str> {
-        let passed_over = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
+    pub fn unexpected(&self, expected: impl Fn(&str) -> bool) -> Vec<&str> {
+        let passed_over =
+            |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
         self.entries
             .keys()
             .map(String::as_str)
