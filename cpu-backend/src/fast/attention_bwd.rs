@@ -298,6 +298,3 @@ fn query_tile<S: Simd, T: Elem>(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,7 +7,7 @@ use kernel::mat::{Mat, check_shape};
 
 use super::attention::{normalise, score_stride, softmax};
 use super::buffer::Buffer;
-use super::elem::Elem;
+use super::elem::for_each_element;
 use super::gemm::{F32Mac, Lhs, Start, product, tiles};
 use super::linear::{MAX_TILE, Target, linear, widen};
 use super::out::Out;
@@ -46,7 +46,8 @@ impl<T> Cache<T> {
     }
 }
 
-impl<T: Elem> Decode for Cpu<T> {
+for_each_element! { T;
+impl Decode for Cpu<T> {
     type Cache = Cache<T>;
 
     fn cache(&self, shape: CacheShape) -> Result<Cache<T>, OutOfMemory> {
@@ -144,6 +145,7 @@ impl<T: Elem> Decode for Cpu<T> {
         let target = Target::Acc(Out::new(&mut z.data));
         linear(&self.engine, target, &h.data[..h.len()], &w.data);
     }
+}
 }
 
 kernels! {

@@ -65,7 +65,6 @@ struct Rooms {
     a: Room,
     b: Room,
     c: Room,
-    d: Room,
 }
 
 impl Engine {

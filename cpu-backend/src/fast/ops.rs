@@ -5,7 +5,7 @@ use kernel::mat::{Accum, Direction, Mat, check_shape};
 use super::attention::attention;
 use super::attention_bwd::attention_bwd;
 use super::buffer::Buffer;
-use super::elem::Elem;
+use super::elem::{Elem, for_each_element};
 use super::head::{head, head_bwd};
 use super::linear::{Target, linear, linear_bwd_w, linear_bwd_x};
 use super::out::Out;
@@ -46,7 +46,8 @@ fn check_rows(op: &str, rows: &[u32], below: usize) {
     }
 }
 
-impl<T: Elem> Ops for Cpu<T> {
+for_each_element! { T;
+impl Ops for Cpu<T> {
     #[track_caller]
     fn embed(&self, y: &mut Buf<T>, table: &Mat<Weight<T>>, ids: &Vec<u32>) {
         let (vocab, c) = shape(table);
@@ -371,6 +372,7 @@ impl<T: Elem> Ops for Cpu<T> {
         );
     }
 }
+}
 
 #[track_caller]
 fn check_qkv(op: &str, [q, k, v]: [(usize, usize); 3], tree: &Tree, heads: Heads) {
@@ -384,6 +386,3 @@ fn check_qkv(op: &str, [q, k, v]: [(usize, usize); 3], tree: &Tree, heads: Heads
     check_shape(op, "k", k, (tree.rows, heads.kv_heads * heads.head_dim));
     check_shape(op, "v", v, (tree.rows, heads.kv_heads * heads.head_dim));
 }
-
-#[cfg(test)]
-mod tests;

@@ -104,6 +104,3 @@ impl Tree {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -149,6 +149,3 @@ pub(super) fn transpose<S: Simd, T: Elem>(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
