@@ -57,7 +57,11 @@ pub fn sft(folder: &Path, seed: u64, stop: &Stop) -> Result<Outcome> {
     let before = accuracy(&base, &problems.test, &folder.join("before.jsonl"))?;
     let config = config(&base, &trained, &problems.train, seed)?;
     let done = sft::run(&config, stop)?;
-    anyhow::ensure!(!done.stopped, "stopped by a signal; {} is not finished", trained.display());
+    anyhow::ensure!(
+        !done.stopped,
+        "stopped by a signal; {} is not finished",
+        trained.display()
+    );
     let after = accuracy(&trained, &problems.test, &folder.join("after.jsonl"))?;
     Ok(Outcome {
         seed,
@@ -78,10 +82,10 @@ fn config(base: &Path, output: &Path, train: &Path, seed: u64) -> Result<SftConf
     s.dataset = Some(dataset.into());
     s.learning_rate = 3e-3;
     s.per_device_train_batch_size = 64;
-    s.num_train_epochs = 12.0;
+    s.num_train_epochs = 30.0;
     s.warmup_ratio = Some(0.05);
     s.gradient_checkpointing = false;
-    s.logging_steps = crate::config::Steps::Count(25);
+    s.logging_steps = crate::config::Steps::Count(100);
     s.save_strategy = crate::config::Strategy::No;
     s.seed = seed;
     config.validate()?;
@@ -147,7 +151,10 @@ struct Problems {
 /// All sums of two numbers, shuffled; the held-out ones are not among those trained on.
 fn make_data(folder: &Path, seed: u64) -> Result<Problems> {
     let order = permutation(seed, 0, (BELOW * BELOW) as usize);
-    let lines: Vec<String> = order.iter().map(|&i| problem(i as u64 / BELOW, i as u64 % BELOW)).collect();
+    let lines: Vec<String> = order
+        .iter()
+        .map(|&i| problem(i as u64 / BELOW, i as u64 % BELOW))
+        .collect();
     let (test, train) = lines.split_at(HELD_OUT);
     let write = |name: &str, lines: &[String]| {
         let path = folder.join(name);

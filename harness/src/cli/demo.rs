@@ -25,7 +25,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     if args.output.exists() {
         let marker = args.output.join("train.jsonl");
-        let ours = args.seeds.iter().any(|s| args.output.join(format!("seed-{s}/train.jsonl")).exists()) || marker.exists();
+        let ours = args
+            .seeds
+            .iter()
+            .any(|s| args.output.join(format!("seed-{s}/train.jsonl")).exists())
+            || marker.exists();
         let empty = std::fs::read_dir(&args.output)?.next().is_none();
         match (empty, args.overwrite && ours) {
             (true, _) => {}
@@ -53,7 +57,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     println!("\ntrainer  seed  accuracy before  after  seconds");
     for o in &outcomes {
-        println!("sft      {:4}  {:15.1}%  {:4.1}%  {:7.1}", o.seed, 100.0 * o.before, 100.0 * o.after, o.seconds);
+        println!(
+            "sft      {:4}  {:15.1}%  {:4.1}%  {:7.1}",
+            o.seed,
+            100.0 * o.before,
+            100.0 * o.after,
+            o.seconds
+        );
     }
     if let Some(o) = outcomes.first() {
         let model = o.model.display();

@@ -92,7 +92,11 @@ impl Keys {
             max_new_tokens: args.max_new_tokens.or(file.max_new_tokens),
             batch_size: args.batch_size.or(file.batch_size),
             kv_cache_gib: args.kv_cache_gib.or(file.kv_cache_gib),
-            questions: if args.questions.is_empty() { file.questions } else { args.questions },
+            questions: if args.questions.is_empty() {
+                file.questions
+            } else {
+                args.questions
+            },
             chat_template_path: args.chat_template_path.or(file.chat_template_path),
             dtype: args.dtype.or(file.dtype),
             threads: args.threads.or(file.threads),
@@ -126,7 +130,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             Some((dataset, output.as_path()))
         }
         (Some(_), None) => bail!("--output: expected a file for the answers, found nothing"),
-        (None, _) if keys.questions.is_empty() => bail!("--dataset or --questions: expected one of them, found neither"),
+        (None, _) if keys.questions.is_empty() => {
+            bail!("--dataset or --questions: expected one of them, found neither")
+        }
         (None, _) => None,
     };
     let work = Eval {
@@ -157,7 +163,11 @@ pub fn run(args: Args) -> Result<ExitCode> {
         }
     }
     let stopped = summary.is_some_and(|s| s.stopped);
-    Ok(if stopped { super::interrupted() } else { ExitCode::SUCCESS })
+    Ok(if stopped {
+        super::interrupted()
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 struct Eval<'a> {

@@ -182,7 +182,10 @@ impl Work for Generate<'_> {
         println!("{}", stream.finish()?);
         let first = first.unwrap_or(seconds);
         let rate = all.len().saturating_sub(1) as f64 / (seconds - first).max(1e-9);
-        eprintln!("{prompt_tokens} tokens read in {first:.2} s, {} written at {rate:.1} a second", all.len());
+        eprintln!(
+            "{prompt_tokens} tokens read in {first:.2} s, {} written at {rate:.1} a second",
+            all.len()
+        );
         Ok(())
     }
 }

@@ -17,7 +17,11 @@ use model_qwen2::tensors::Element;
 use proximal::dtype::Dtype;
 
 #[derive(Parser)]
-#[command(name = "proximal", version, about = "Post-training of language models, from first principles")]
+#[command(
+    name = "proximal",
+    version,
+    about = "Post-training of language models, from first principles"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

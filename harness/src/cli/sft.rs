@@ -24,7 +24,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
     if config.switches.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {
-        let gib = summary.peak_memory.map(|b| format!(", peak memory {:.2} GiB", b as f64 / (1u64 << 30) as f64));
+        let gib = summary
+            .peak_memory
+            .map(|b| format!(", peak memory {:.2} GiB", b as f64 / (1u64 << 30) as f64));
         println!(
             "{} of {} steps, loss {}, {:.0} tokens/s{}: {}",
             summary.steps,
@@ -35,5 +37,9 @@ pub fn run(args: Args) -> Result<ExitCode> {
             summary.output_dir.display()
         );
     }
-    Ok(if summary.stopped { super::interrupted() } else { ExitCode::SUCCESS })
+    Ok(if summary.stopped {
+        super::interrupted()
+    } else {
+        ExitCode::SUCCESS
+    })
 }

@@ -57,7 +57,7 @@ impl Logger {
         })
     }
 
-    /// Says that `step` is done, with its loss and its number of trained tokens: moves the bar, writes nothing.
+    /// Says that `step` is done, with its loss and its number of tokens: moves the bar, writes nothing.
     pub fn progress(&mut self, step: u64, loss: f64, tokens: u64) {
         self.display.progress(step, loss, tokens);
     }

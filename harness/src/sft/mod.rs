@@ -311,9 +311,10 @@ where
             Strategy::Epoch => step.is_multiple_of(per_epoch) || step == total,
         };
         while self.state.step < total {
+            let before = self.state.num_tokens;
             let (loss, norm, rate) = self.step()?;
             let step = self.state.step;
-            self.log.progress(step, loss, self.state.num_tokens);
+            self.log.progress(step, loss, self.state.num_tokens - before);
             if step.is_multiple_of(log_every) || (shared.logging_first_step && step == 1) || step == total {
                 self.log_window(norm, rate)?;
             }
