@@ -239,7 +239,9 @@ fn empty_samples_stop_or_are_dropped_and_counted() {
     ] {
         let error = rows(std::slice::from_ref(&row), "").error(Split::Train);
         assert!(
-            error.starts_with(&format!("a.jsonl: line 1, {part}: expected a {part} ")),
+            error.starts_with(&format!(
+                "a.jsonl: line 1, {part}: expected {part} with something in it "
+            )),
             "{row}: {error}"
         );
     }
