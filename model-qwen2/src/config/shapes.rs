@@ -21,12 +21,7 @@ pub fn tensor_shapes(config: &Config) -> impl Iterator<Item = (String, Vec<usize
     let layer = move |layer: usize| {
         let tensors = parts.iter().flat_map(|(part, shape, bias)| {
             let weight = (format!("model.layers.{layer}.{part}.weight"), shape.clone());
-            let bias = bias.then(|| {
-                (
-                    format!("model.layers.{layer}.{part}.bias"),
-                    shape[..1].to_vec(),
-                )
-            });
+            let bias = bias.then(|| (format!("model.layers.{layer}.{part}.bias"), shape[..1].to_vec()));
             [Some(weight), bias].into_iter().flatten()
         });
         tensors.collect::<Vec<_>>()

@@ -25,9 +25,7 @@ fn with(change: Value) -> Value {
 /// Each change must give an error that has the two texts.
 fn refused(cases: impl IntoIterator<Item = (Value, &'static str, &'static str)>) {
     for (change, field, expected) in cases {
-        let message = read(&with(change.clone()))
-            .expect_err(&change.to_string())
-            .to_string();
+        let message = read(&with(change.clone())).expect_err(&change.to_string()).to_string();
         assert!(
             message.starts_with(&format!("config.json: {field}: ")),
             "{change}: {message}"
@@ -94,14 +92,8 @@ fn files_of_transformers_5() {
             mlp: false
         }
     );
-    assert_eq!(
-        (llama.kernel.head_dim, llama.kernel.head),
-        (16, Head::Untied)
-    );
-    assert_eq!(
-        (llama.dtype, llama.family),
-        (Some(Dtype::Bf16), Family::Llama)
-    );
+    assert_eq!((llama.kernel.head_dim, llama.kernel.head), (16, Head::Untied));
+    assert_eq!((llama.dtype, llama.family), (Some(Dtype::Bf16), Family::Llama));
 
     let qwen2: Value = from_str(include_str!("../../golden/config/qwen2.json")).unwrap();
     let qwen2 = read(&qwen2).unwrap();
@@ -141,16 +133,11 @@ fn rope_in_every_spelling() {
         json!({ "rope_theta": 7.0, "rope_parameters": { "rope_type": "linear", "factor": 2.5, "rope_theta": 5e5 },
             "rope_scaling": { "rope_type": "linear", "factor": 2.5, "rope_theta": 5e5 } }),
     ] {
-        assert_eq!(
-            read(&with(change.clone())).unwrap().kernel.rope,
-            linear,
-            "{change}"
-        );
+        assert_eq!(read(&with(change.clone())).unwrap().kernel.rope, linear, "{change}");
     }
     let llama3 = json!({ "rope_scaling": { "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0 } });
     let RopeScaling::Llama3 {
-        original_max_positions,
-        ..
+        original_max_positions, ..
     } = read(&with(llama3)).unwrap().kernel.rope.scaling
     else {
         panic!("not llama3");
@@ -162,16 +149,8 @@ fn rope_in_every_spelling() {
 fn what_would_change_the_mathematics_is_refused() {
     let rope = |rope: Value| json!({ "rope_parameters": rope });
     refused([
-        (
-            json!({ "hidden_act": "gelu" }),
-            "hidden_act",
-            "found \"gelu\"",
-        ),
-        (
-            json!({ "use_sliding_window": true }),
-            "use_sliding_window",
-            "false",
-        ),
+        (json!({ "hidden_act": "gelu" }), "hidden_act", "found \"gelu\""),
+        (json!({ "use_sliding_window": true }), "use_sliding_window", "false"),
         (
             json!({ "layer_types": ["full_attention", "sliding_attention"] }),
             "layer_types",
@@ -187,11 +166,7 @@ fn what_would_change_the_mathematics_is_refused() {
             "quantization_config",
             "no such field",
         ),
-        (
-            json!({ "attention_dropout": 0.1 }),
-            "attention_dropout",
-            "0.0",
-        ),
+        (json!({ "attention_dropout": 0.1 }), "attention_dropout", "0.0"),
         (json!({ "pretraining_tp": 2 }), "pretraining_tp", "found 2"),
         (json!({ "is_causal": false }), "is_causal", "true"),
         (
@@ -240,22 +215,14 @@ fn other_models_are_refused() {
             "model_type",
             "found \"mistral\"",
         ),
-        (
-            json!({ "model_type": "qwen3" }),
-            "model_type",
-            "qwen2 or llama",
-        ),
+        (json!({ "model_type": "qwen3" }), "model_type", "qwen2 or llama"),
         (json!({ "model_type": null }), "model_type", "found nothing"),
         (
             json!({ "architectures": ["LlamaForSequenceClassification"] }),
             "architectures",
             "LlamaForCausalLM",
         ),
-        (
-            json!({ "model_type": "qwen2" }),
-            "architectures",
-            "Qwen2ForCausalLM",
-        ),
+        (json!({ "model_type": "qwen2" }), "architectures", "Qwen2ForCausalLM"),
     ]);
 }
 
@@ -279,19 +246,17 @@ fn missing_and_mistyped_fields_are_named() {
             let mut config = llama4();
             config[key] = value;
             let message = read(&config).unwrap_err().to_string();
-            assert!(
-                message.starts_with(&format!("config.json: {key}: ")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("config.json: {key}: ")), "{message}");
             assert!(message.ends_with(&format!("found {found}")), "{message}");
         }
     }
     refused([
         (
-            json!({ "hidden_size": 1u64 << 40 }),
-            "hidden_size",
-            "below 2^28",
+            json!({ "num_hidden_layers": 5000 }),
+            "num_hidden_layers",
+            "fewer than 4096",
         ),
+        (json!({ "hidden_size": 1u64 << 40 }), "hidden_size", "below 2^28"),
         (
             json!({ "num_key_value_heads": 3 }),
             "num_key_value_heads",
@@ -308,11 +273,7 @@ fn missing_and_mistyped_fields_are_named() {
             "num_attention_heads",
             "fewer",
         ),
-        (
-            json!({ "attention_bias": 1 }),
-            "attention_bias",
-            "true or false",
-        ),
+        (json!({ "attention_bias": 1 }), "attention_bias", "true or false"),
         (
             json!({ "tie_word_embeddings": "yes" }),
             "tie_word_embeddings",
@@ -324,11 +285,7 @@ fn missing_and_mistyped_fields_are_named() {
             "a token id or a list",
         ),
         (json!({ "bos_token_id": 1.5 }), "bos_token_id", "a token id"),
-        (
-            json!({ "torch_dtype": "float8_e4m3fn" }),
-            "torch_dtype",
-            "bfloat16",
-        ),
+        (json!({ "torch_dtype": "float8_e4m3fn" }), "torch_dtype", "bfloat16"),
         (json!({ "rope_theta": -1.0 }), "rope_theta", "above 0"),
         (json!({ "rope_scaling": [] }), "rope_scaling", "an object"),
         (
@@ -371,11 +328,14 @@ fn written_files_read_back() {
         include_str!("../../golden/config/llama.json"),
         include_str!("../../golden/config/qwen2.json"),
     ];
-    let mut configs: Vec<HfConfig> = goldens
-        .map(|text| read(&from_str(text).unwrap()).unwrap())
-        .into();
-    configs.push(read(&with(json!({ "rope_scaling": { "type": "linear", "factor": 4 }, "pad_token_id": -1,
-        "eos_token_id": [5, 6], "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true }))).unwrap());
+    let mut configs: Vec<HfConfig> = goldens.map(|text| read(&from_str(text).unwrap()).unwrap()).into();
+    configs.push(
+        read(&with(
+            json!({ "rope_scaling": { "type": "linear", "factor": 4 }, "pad_token_id": -1,
+        "eos_token_id": [5, 6], "attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true }),
+        ))
+        .unwrap(),
+    );
     for config in configs {
         config.save(folder.path()).unwrap();
         assert_eq!(HfConfig::open(folder.path()).unwrap(), config);
@@ -395,28 +355,19 @@ fn generation_config() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(GenerationConfig::open(folder.path()).unwrap(), None);
     let path = folder.path().join("generation_config.json");
-    let text =
-        r#"{"bos_token_id": 7, "eos_token_id": [3, 4], "temperature": 0.7, "pad_token_id": null}"#;
+    let text = r#"{"bos_token_id": 7, "eos_token_id": [3, 4], "temperature": 0.7, "pad_token_id": null}"#;
     std::fs::write(&path, text).unwrap();
     let read = GenerationConfig::open(folder.path()).unwrap().unwrap();
     assert_eq!(
         (&read.eos_token_ids, read.bos_token_id, read.pad_token_id),
         (&vec![3, 4], Some(7), None)
     );
-    assert_eq!(
-        Value::Object(read.other.clone()),
-        json!({ "temperature": 0.7 })
-    );
+    assert_eq!(Value::Object(read.other.clone()), json!({ "temperature": 0.7 }));
 
     read.save(folder.path()).unwrap();
-    assert_eq!(
-        GenerationConfig::open(folder.path()).unwrap().unwrap(),
-        read
-    );
+    assert_eq!(GenerationConfig::open(folder.path()).unwrap().unwrap(), read);
     std::fs::write(&path, r#"{"eos_token_id": "x"}"#).unwrap();
-    let message = GenerationConfig::open(folder.path())
-        .unwrap_err()
-        .to_string();
+    let message = GenerationConfig::open(folder.path()).unwrap_err().to_string();
     assert!(
         message.contains("generation_config.json: eos_token_id: expected a token id"),
         "{message}"
@@ -433,18 +384,9 @@ fn tensor_names_and_shapes() {
             .find(|(own, _)| own == name)
             .map(|(_, shape)| shape.as_slice())
     };
-    assert_eq!(
-        find("model.layers.0.self_attn.k_proj.weight"),
-        Some(&[32, 32][..])
-    );
-    assert_eq!(
-        find("model.layers.0.self_attn.o_proj.weight"),
-        Some(&[32, 64][..])
-    );
-    assert_eq!(
-        find("model.layers.0.self_attn.q_proj.bias"),
-        Some(&[64][..])
-    );
+    assert_eq!(find("model.layers.0.self_attn.k_proj.weight"), Some(&[32, 32][..]));
+    assert_eq!(find("model.layers.0.self_attn.o_proj.weight"), Some(&[32, 64][..]));
+    assert_eq!(find("model.layers.0.self_attn.q_proj.bias"), Some(&[64][..]));
     assert_eq!(find("model.layers.0.mlp.up_proj.bias"), None);
     assert_eq!(find("lm_head.weight"), Some(&[305, 32][..]));
     // Two norms, seven weights, four biases; the embedding, the last norm, the head.

@@ -12,9 +12,7 @@ mod damaged;
 mod refused;
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("golden")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(name)
 }
 
 fn json(path: impl AsRef<Path>) -> serde_json::Value {
@@ -73,12 +71,9 @@ fn converted(name: &str) -> (TempDir, Converted) {
     );
     let mut parameters = 0;
     for (name, shape) in theirs.iter() {
-        let [ours, theirs] =
-            [&ours, &theirs].map(|file| file.get(name, shape).unwrap().to_vec::<f32>().unwrap());
+        let [ours, theirs] = [&ours, &theirs].map(|file| file.get(name, shape).unwrap().to_vec::<f32>().unwrap());
         assert!(
-            ours.iter()
-                .zip(&theirs)
-                .all(|(a, b)| a.to_bits() == b.to_bits()),
+            ours.iter().zip(&theirs).all(|(a, b)| a.to_bits() == b.to_bits()),
             "{name}"
         );
         parameters += theirs.len();
@@ -116,10 +111,7 @@ fn a_llama_model() {
         tokenizer["chat_template"],
         "{% for m in messages %}{{ m['content'] }}é{% endfor %}"
     );
-    assert_eq!(
-        tokenizer["added_tokens_decoder"]["302"]["content"],
-        "<|im_end|>"
-    );
+    assert_eq!(tokenizer["added_tokens_decoder"]["302"]["content"], "<|im_end|>");
     assert_eq!(tokenizer["added_tokens_decoder"]["302"]["special"], true);
     assert_eq!(tokenizer["added_tokens_decoder"]["303"]["special"], false);
     let special = serde_json::json!({ "bos_token": "<|endoftext|>", "eos_token": "<|im_end|>" });
@@ -146,10 +138,7 @@ fn a_qwen2_model() {
     assert_eq!(generation.eos_token_ids, [302, 300]);
     // Three rows of the embedding have no token.
     let tokenizer = Tokenizer::from_file(folder.path().join("tokenizer.json")).unwrap();
-    assert_eq!(
-        (done.config.kernel.vocab, tokenizer.get_vocab_size(true)),
-        (308, 305)
-    );
+    assert_eq!((done.config.kernel.vocab, tokenizer.get_vocab_size(true)), (308, 305));
 }
 
 #[test]
@@ -158,30 +147,17 @@ fn other_dtypes_and_shards() {
     let path = golden("qwen2.gguf");
     convert(&path, folder.path(), Dtype::Bf16, 10_000).unwrap();
     assert!(folder.path().join("model.safetensors.index.json").exists());
-    let (ours, gguf) = (
-        Tensors::open(folder.path()).unwrap(),
-        Gguf::open(&path).unwrap(),
-    );
+    let (ours, gguf) = (Tensors::open(folder.path()).unwrap(), Gguf::open(&path).unwrap());
     let single = gguf.read("blk.1.ffn_up.weight", &[32, 32]).unwrap();
-    let view = ours
-        .get("model.layers.1.mlp.up_proj.weight", &[32, 32])
-        .unwrap();
+    let view = ours.get("model.layers.1.mlp.up_proj.weight", &[32, 32]).unwrap();
     assert_eq!(view.dtype(), Dtype::Bf16);
     let brain: Vec<half::bf16> = view.to_vec().unwrap();
     assert_eq!(
         brain,
-        single
-            .iter()
-            .map(|x| half::bf16::from_f32(*x))
-            .collect::<Vec<_>>()
+        single.iter().map(|x| half::bf16::from_f32(*x)).collect::<Vec<_>>()
     );
-    assert_eq!(
-        HfConfig::open(folder.path()).unwrap().dtype,
-        Some(Dtype::Bf16)
-    );
-    assert!(
-        error(convert(&path, folder.path(), Dtype::F32, 10_000)).contains("a new or empty folder")
-    );
+    assert_eq!(HfConfig::open(folder.path()).unwrap().dtype, Some(Dtype::Bf16));
+    assert!(error(convert(&path, folder.path(), Dtype::F32, 10_000)).contains("a new or empty folder"));
 }
 
 #[test]
@@ -190,10 +166,7 @@ fn names_of_tensors() {
         gguf_name("model.layers.12.self_attn.q_proj.bias").as_deref(),
         Some("blk.12.attn_q.bias")
     );
-    assert_eq!(
-        gguf_name("lm_head.weight").as_deref(),
-        Some("output.weight")
-    );
+    assert_eq!(gguf_name("lm_head.weight").as_deref(), Some("output.weight"));
     assert_eq!(gguf_name("model.layers.1.self_attn.q_norm.weight"), None);
     assert_eq!(gguf_name("score.weight"), None);
 }

@@ -78,14 +78,10 @@ pub fn tokenizer(gguf: &Gguf) -> Result<TokenizerFiles> {
     let pre = gguf
         .text("tokenizer.ggml.pre")?
         .and_then(Pre::from_name)
-        .ok_or_else(|| {
-            gguf.invalid(
-                "tokenizer.ggml.pre",
-                "gpt-2, smollm, qwen2, llama-bpe or default",
-            )
-        })?;
+        .ok_or_else(|| gguf.invalid("tokenizer.ggml.pre", "gpt-2, smollm, qwen2, llama-bpe or default"))?;
     if gguf.text("general.architecture")? == Some("qwen2") && !matches!(pre, Pre::Qwen2) {
-        let expected = "qwen2: AutoTokenizer of transformers 5 gives any qwen2 model that one, whatever tokenizer.json says";
+        let expected =
+            "qwen2: AutoTokenizer of transformers 5 gives any qwen2 model that one, whatever tokenizer.json says";
         return Err(gguf.invalid("tokenizer.ggml.pre", expected));
     }
     let (tokens, types) = tokens(gguf)?;
@@ -163,10 +159,7 @@ fn tokens(gguf: &Gguf) -> Result<(Vec<&str>, Vec<u64>)> {
     let key = "tokenizer.ggml.token_type";
     let mut types = gguf.required(key, "an array of integers", gguf.uints(key)?)?;
     if types.len() != tokens.len() {
-        return Err(gguf.invalid(
-            key,
-            format!("one type for each of the {} tokens", tokens.len()),
-        ));
+        return Err(gguf.invalid(key, format!("one type for each of the {} tokens", tokens.len())));
     }
     let used = types
         .iter()

@@ -200,8 +200,7 @@ impl Tensors {
     /// old checkpoints carry (`rotary_emb.inv_freq`), and `lm_head.weight`, where a tied model repeats it, when
     /// `expected` has no such name. A caller should refuse the rest: a tensor that nobody reads means another model.
     pub fn unexpected(&self, expected: impl Fn(&str) -> bool) -> Vec<&str> {
-        let passed_over =
-            |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
+        let passed_over = |name: &str| name.ends_with("rotary_emb.inv_freq") || name == "lm_head.weight";
         self.entries
             .keys()
             .map(String::as_str)

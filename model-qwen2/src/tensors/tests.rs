@@ -83,9 +83,7 @@ fn nearest(x: f64, value: fn(u16) -> f64) -> f64 {
 #[test]
 fn what_is_written_reads_back() {
     let folder = tempdir().unwrap();
-    let values: Vec<f64> = (0..40_000)
-        .map(|i| (f64::from(i) - 2e4) * 1.000_1e-3)
-        .collect();
+    let values: Vec<f64> = (0..40_000).map(|i| (f64::from(i) - 2e4) * 1.000_1e-3).collect();
     let all = [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::Bf16];
     let specs: Vec<Spec> = all
         .iter()
@@ -157,10 +155,7 @@ fn bf16_rounds_to_nearest_even() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("x.safetensors");
     let values = cases.map(|(bits, _)| f32::from_bits(bits));
-    write_safetensors(&path, &[spec("x", &[4], Dtype::Bf16)], |_, sink| {
-        sink.put(&values)
-    })
-    .unwrap();
+    write_safetensors(&path, &[spec("x", &[4], Dtype::Bf16)], |_, sink| sink.put(&values)).unwrap();
     let read: Vec<bf16> = Tensors::open_file(&path)
         .unwrap()
         .get("x", &[4])
@@ -222,26 +217,10 @@ fn lying_headers() {
             &["tensor w", "as many bytes as F32"],
         ),
         (one("F32", json!([2]), 8, 0), 8, &["tensor w", "[8, 0]"]),
-        (
-            one("F32", json!([2]), 4, 12),
-            12,
-            &["tensor w", "from byte 0"],
-        ),
-        (
-            one("F99", json!([2]), 0, 8),
-            8,
-            &["tensor w", "unknown variant `F99`"],
-        ),
-        (
-            one("F32", json!([-1]), 0, 8),
-            8,
-            &["tensor w", "invalid value"],
-        ),
-        (
-            json!({ "w": { "dtype": "F32" } }),
-            8,
-            &["tensor w", "missing field"],
-        ),
+        (one("F32", json!([2]), 4, 12), 12, &["tensor w", "from byte 0"]),
+        (one("F99", json!([2]), 0, 8), 8, &["tensor w", "unknown variant `F99`"]),
+        (one("F32", json!([-1]), 0, 8), 8, &["tensor w", "invalid value"]),
+        (json!({ "w": { "dtype": "F32" } }), 8, &["tensor w", "missing field"]),
         (two(4), 12, &["tensor x", "from byte 8", "[4, 12]"]),
         (two(12), 20, &["tensor x", "from byte 8", "[12, 20]"]),
         (json!([]), 0, &["header: expected a JSON object"]),
@@ -313,10 +292,7 @@ fn numbers_that_are_not_finite() {
     bytes[start + 16..].copy_from_slice(&1e300_f64.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
     let tensors = Tensors::open(folder.path()).unwrap();
-    assert_eq!(
-        tensors.get("w", &[3]).unwrap().to_vec::<f64>().unwrap()[2],
-        1e300
-    );
+    assert_eq!(tensors.get("w", &[3]).unwrap().to_vec::<f64>().unwrap()[2], 1e300);
     has(
         &error(tensors.get("w", &[3]).unwrap().to_vec::<f32>()),
         &["tensor w index 2", "finite", "found inf"],
@@ -341,14 +317,9 @@ fn unexpected_tensors() {
         "model.layers.0.self_attn.rotary_emb.inv_freq",
     ]
     .map(|name| spec(name, &[1], Dtype::F32));
-    save_tensors(folder.path(), &specs, u64::MAX, |_, sink| {
-        sink.put(&[0.5_f32])
-    })
-    .unwrap();
+    save_tensors(folder.path(), &specs, u64::MAX, |_, sink| sink.put(&[0.5_f32])).unwrap();
     assert_eq!(
-        Tensors::open(folder.path())
-            .unwrap()
-            .unexpected(|name| name == "a"),
+        Tensors::open(folder.path()).unwrap().unexpected(|name| name == "a"),
         ["b"]
     );
 }
@@ -371,16 +342,9 @@ fn indexes_that_do_not_fit() {
     let folder = tempdir().unwrap();
     let specs = ["a", "b"].map(|name| spec(name, &[1], Dtype::F32));
     save_tensors(folder.path(), &specs, 4, |_, sink| sink.put(&[0.5_f32])).unwrap();
-    let (one, two) = (
-        "model-00001-of-00002.safetensors",
-        "model-00002-of-00002.safetensors",
-    );
+    let (one, two) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
     let message = |map: Value| {
-        fs::write(
-            folder.path().join(INDEX_FILE),
-            json!({ "weight_map": map }).to_string(),
-        )
-        .unwrap();
+        fs::write(folder.path().join(INDEX_FILE), json!({ "weight_map": map }).to_string()).unwrap();
         error(Tensors::open(folder.path()))
     };
     has(
@@ -407,8 +371,5 @@ fn indexes_that_do_not_fit() {
         &message(json!({ "a": one, "b": "../x" })),
         &["weight_map", "beside the index", "../x"],
     );
-    has(
-        &message(json!({ "a": 1 })),
-        &[INDEX_FILE, "weight_map", "invalid type"],
-    );
+    has(&message(json!({ "a": 1 })), &[INDEX_FILE, "weight_map", "invalid type"]);
 }

@@ -45,9 +45,7 @@ impl Put {
             }
             Self::Ints(values) => {
                 array(out, 5, values.len());
-                values
-                    .iter()
-                    .for_each(|value| out.extend(value.to_le_bytes()));
+                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
             }
             Self::Raw(bytes) => out.extend(bytes),
         }

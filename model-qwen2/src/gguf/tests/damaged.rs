@@ -20,10 +20,7 @@ fn cut_anywhere() {
     let whole = bytes(&metadata, &rows, 128 + 68);
     assert_eq!(open(&whole).unwrap().tensors().count(), 2);
     for length in 0..whole.len() {
-        has(
-            &error(open(&whole[..length])),
-            &["x.gguf: ", "expected ", "found "],
-        );
+        has(&error(open(&whole[..length])), &["x.gguf: ", "expected ", "found "]);
     }
 }
 
@@ -33,10 +30,7 @@ fn one_wrong_byte_anywhere_never_panics() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("x.gguf");
     // The head of the file, and the tensor table with what stands before it.
-    let table = whole
-        .windows(17)
-        .position(|w| w == b"token_embd.weight")
-        .unwrap();
+    let table = whole.windows(17).position(|w| w == b"token_embd.weight").unwrap();
     for at in (0..400).chain(table - 200..table + 600) {
         for wrong in [whole[at] ^ 1, 0xff, 0] {
             let mut bytes = whole.clone();
@@ -54,10 +48,7 @@ fn headers_that_are_none() {
     has(&error(open(b"GGML\0\0\0\0")), &["magic", "found GGML"]);
     let mut file = bytes(&[], &[], 0);
     file[4] = 1;
-    has(
-        &error(open(&file)),
-        &["version: expected 2 or 3", "found 1"],
-    );
+    has(&error(open(&file)), &["version: expected 2 or 3", "found 1"]);
     file[4..8].copy_from_slice(&3_u32.to_be_bytes());
     has(&error(open(&file)), &["big-endian"]);
 }
@@ -134,11 +125,7 @@ fn tensor_tables_that_lie() {
             127,
             &["tensor a", "128 bytes of data at offset 0"],
         ),
-        (
-            vec![("a", vec![32], 0, 32)],
-            128,
-            &["tensor a", "at offset 32"],
-        ),
+        (vec![("a", vec![32], 0, 32)], 128, &["tensor a", "at offset 32"]),
         (
             vec![("a", vec![32], 0, u64::MAX - 31)],
             128,
@@ -193,10 +180,7 @@ fn tensor_tables_that_lie() {
 fn tensors_that_are_not_as_asked() {
     let mut file = bytes(&[], &[("a", vec![2, 1], 0, 0)], 32);
     let gguf = open(&file).unwrap();
-    has(
-        &error(gguf.read("b", &[2])),
-        &["tensor b", "no such tensor"],
-    );
+    has(&error(gguf.read("b", &[2])), &["tensor b", "no such tensor"]);
     has(
         &error(gguf.read("a", &[2, 1])),
         &["tensor a: expected shape [2, 1], found [1, 2]"],
@@ -219,22 +203,13 @@ fn getters_name_the_key_and_the_type() {
         ("e", Put::Float(1e-5)),
     ];
     let gguf = open(&bytes(&metadata, &[], 0)).unwrap();
-    has(
-        &error(gguf.uint("k")),
-        &["k: expected an integer", "found \"x\""],
-    );
-    has(
-        &error(gguf.number("f")),
-        &["f: expected a finite number, found NaN"],
-    );
+    has(&error(gguf.uint("k")), &["k: expected an integer", "found \"x\""]);
+    has(&error(gguf.number("f")), &["f: expected a finite number, found NaN"]);
     has(
         &error(gguf.uints("n")),
         &["n: expected an array of integers, found an array of 2"],
     );
-    has(
-        &error(gguf.texts("n")),
-        &["n: expected an array of strings"],
-    );
+    has(&error(gguf.texts("n")), &["n: expected an array of strings"]);
     has(&error(gguf.flag("k")), &["k: expected a boolean"]);
     has(&error(gguf.text("e")), &["e: expected a string"]);
     assert_eq!(

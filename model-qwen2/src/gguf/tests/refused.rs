@@ -47,40 +47,21 @@ fn models() {
         ("general.architecture", None, "found nothing"),
         (
             "llama.block_count",
-            None,
-            "a positive integer, found nothing",
+            Some(Put::Uint(5000)),
+            "fewer than 4096, found 5000",
         ),
+        ("llama.block_count", None, "a positive integer, found nothing"),
         ("llama.embedding_length", Some(Put::Text("8")), "an integer"),
         (
             "llama.context_length",
             Some(Put::Uint(0)),
             "a positive integer below 2^28, found 0",
         ),
-        (
-            "llama.attention.head_count",
-            Some(Put::Uint(3)),
-            "a divisor of 8",
-        ),
-        (
-            "llama.attention.head_count",
-            Some(Put::Ints(vec![2])),
-            "an integer",
-        ),
-        (
-            "llama.attention.head_count_kv",
-            Some(Put::Uint(4)),
-            "a divisor of 2",
-        ),
-        (
-            "llama.attention.key_length",
-            Some(Put::Uint(5)),
-            "an even head size",
-        ),
-        (
-            "llama.attention.value_length",
-            Some(Put::Uint(8)),
-            "4, the head size",
-        ),
+        ("llama.attention.head_count", Some(Put::Uint(3)), "a divisor of 8"),
+        ("llama.attention.head_count", Some(Put::Ints(vec![2])), "an integer"),
+        ("llama.attention.head_count_kv", Some(Put::Uint(4)), "a divisor of 2"),
+        ("llama.attention.key_length", Some(Put::Uint(5)), "an even head size"),
+        ("llama.attention.value_length", Some(Put::Uint(8)), "4, the head size"),
         (
             "llama.attention.layer_norm_rms_epsilon",
             Some(Put::Float(0.0)),
@@ -92,21 +73,9 @@ fn models() {
             Some(Put::Uint(9)),
             "may change the mathematics",
         ),
-        (
-            "llama.expert_count",
-            Some(Put::Uint(8)),
-            "no mixture of experts",
-        ),
-        (
-            "llama.logit_scale",
-            Some(Put::Float(0.5)),
-            "may change the mathematics",
-        ),
-        (
-            "llama.rope.dimension_count",
-            Some(Put::Uint(2)),
-            "4, the head size",
-        ),
+        ("llama.expert_count", Some(Put::Uint(8)), "no mixture of experts"),
+        ("llama.logit_scale", Some(Put::Float(0.5)), "may change the mathematics"),
+        ("llama.rope.dimension_count", Some(Put::Uint(2)), "4, the head size"),
         ("llama.rope.freq_base", Some(Put::Float(-1.0)), "above 0"),
         (
             "llama.rope.scaling.type",
@@ -138,10 +107,7 @@ fn tensors_missing_or_too_many() {
     let path = golden("qwen2.gguf");
     let whole = fs::read(&path).unwrap();
     let renamed = |from: &[u8], to: &[u8]| {
-        let at = whole
-            .windows(from.len())
-            .position(|window| window == from)
-            .unwrap();
+        let at = whole.windows(from.len()).position(|window| window == from).unwrap();
         let mut bytes = whole.clone();
         bytes[at..at + to.len()].copy_from_slice(to);
         let gguf = open(&bytes).unwrap();
@@ -194,10 +160,7 @@ fn tokens(key: &'static str, value: Option<Put>) -> Result<TokenizerFiles> {
     let mut metadata = vec![
         ("tokenizer.ggml.model", Put::Text("gpt2")),
         ("tokenizer.ggml.pre", Put::Text("gpt-2")),
-        (
-            "tokenizer.ggml.tokens",
-            Put::Texts(vec!["a", "b", "ab", "<s>", "x"]),
-        ),
+        ("tokenizer.ggml.tokens", Put::Texts(vec!["a", "b", "ab", "<s>", "x"])),
         ("tokenizer.ggml.token_type", Put::Ints(vec![1, 1, 1, 3, 5])),
         ("tokenizer.ggml.merges", Put::Texts(vec!["a b"])),
         ("tokenizer.ggml.bos_token_id", Put::Uint(3)),
@@ -222,11 +185,7 @@ fn tokenizers() {
             "smollm, qwen2, llama-bpe or default, found \"tekken\"",
         ),
         ("tokenizer.ggml.pre", None, "found nothing"),
-        (
-            "tokenizer.ggml.tokens",
-            None,
-            "an array of strings, found nothing",
-        ),
+        ("tokenizer.ggml.tokens", None, "an array of strings, found nothing"),
         (
             "tokenizer.ggml.tokens",
             Some(Put::Texts(vec!["a", "b", "ab", "a", "x"])),
@@ -247,16 +206,8 @@ fn tokenizers() {
             Some(Put::Texts(vec!["a b", "b a"])),
             "at 1 two tokens whose union is a token, not \"b a\"",
         ),
-        (
-            "tokenizer.ggml.merges",
-            Some(Put::Texts(vec!["ab"])),
-            "at 0 two tokens",
-        ),
-        (
-            "tokenizer.ggml.bos_token_id",
-            Some(Put::Uint(4)),
-            "a token id below 4",
-        ),
+        ("tokenizer.ggml.merges", Some(Put::Texts(vec!["ab"])), "at 0 two tokens"),
+        ("tokenizer.ggml.bos_token_id", Some(Put::Uint(4)), "a token id below 4"),
         (
             "tokenizer.ggml.add_eos_token",
             Some(Put::Bool(true)),
@@ -275,8 +226,7 @@ fn tokenizers() {
 fn a_qwen2_model_with_another_pre_tokenizer() {
     let message = error(tokens("general.architecture", Some(Put::Text("qwen2"))));
     assert!(
-        message.contains("tokenizer.ggml.pre: expected qwen2: AutoTokenizer")
-            && message.ends_with("found \"gpt-2\""),
+        message.contains("tokenizer.ggml.pre: expected qwen2: AutoTokenizer") && message.ends_with("found \"gpt-2\""),
         "{message}"
     );
 }
@@ -289,11 +239,7 @@ fn pre_tokenizers() {
         let files = tokens("tokenizer.ggml.pre", Some(Put::Text(pre))).unwrap();
         let tokenizer = Tokenizer::from_bytes(files.tokenizer.to_string()).unwrap();
         let mut text = PreTokenizedString::from("It'S 1234, (no)!");
-        tokenizer
-            .get_pre_tokenizer()
-            .unwrap()
-            .pre_tokenize(&mut text)
-            .unwrap();
+        tokenizer.get_pre_tokenizer().unwrap().pre_tokenize(&mut text).unwrap();
         let pieces = text.get_splits(OffsetReferential::Original, OffsetType::Byte);
         pieces
             .into_iter()
@@ -313,10 +259,7 @@ fn bos_and_eos_around_a_text() {
     let mut metadata = vec![
         ("tokenizer.ggml.model", Put::Text("gpt2")),
         ("tokenizer.ggml.pre", Put::Text("gpt-2")),
-        (
-            "tokenizer.ggml.tokens",
-            Put::Texts(vec!["a", "b", "ab", "<s>", "</s>"]),
-        ),
+        ("tokenizer.ggml.tokens", Put::Texts(vec!["a", "b", "ab", "<s>", "</s>"])),
         ("tokenizer.ggml.token_type", Put::Ints(vec![1, 1, 1, 3, 3])),
         ("tokenizer.ggml.merges", Put::Texts(vec!["a b"])),
         ("tokenizer.ggml.bos_token_id", Put::Uint(3)),
@@ -326,15 +269,10 @@ fn bos_and_eos_around_a_text() {
     let encode = |metadata: &[(&str, Put)]| {
         let files = tokenizer(&open(&bytes(metadata, &[], 0)).unwrap()).unwrap();
         let tokenizer = Tokenizer::from_bytes(files.tokenizer.to_string()).unwrap();
-        let ids = |text: tokenizers::EncodeInput<'_>| {
-            tokenizer.encode(text, true).unwrap().get_ids().to_vec()
-        };
+        let ids = |text: tokenizers::EncodeInput<'_>| tokenizer.encode(text, true).unwrap().get_ids().to_vec();
         (ids("aba</s>".into()), ids(("a", "b").into()))
     };
     assert_eq!(encode(&metadata), (vec![3, 2, 0, 4], vec![3, 0, 3, 1]));
     metadata.push(("tokenizer.ggml.add_eos_token", Put::Bool(true)));
-    assert_eq!(
-        encode(&metadata),
-        (vec![3, 2, 0, 4, 4], vec![3, 0, 4, 3, 1, 4])
-    );
+    assert_eq!(encode(&metadata), (vec![3, 2, 0, 4, 4], vec![3, 0, 4, 3, 1, 4]));
 }

@@ -4,9 +4,7 @@ use super::*;
 #[test]
 fn shards_and_their_index() {
     let folder = tempdir().unwrap();
-    let specs: Vec<Spec> = ["a", "b", "c", "d"]
-        .map(|name| spec(name, &[2, 3], Dtype::F32))
-        .into();
+    let specs: Vec<Spec> = ["a", "b", "c", "d"].map(|name| spec(name, &[2, 3], Dtype::F32)).into();
     let save = |limit: u64, offset: f32| {
         save_tensors(folder.path(), &specs, limit, |spec, sink| {
             sink.put(&[f32::from(spec.name.as_bytes()[0]) + offset; 6])
@@ -16,10 +14,7 @@ fn shards_and_their_index() {
     let check = |files: &[&str], offset: f32| {
         assert_eq!(names(folder.path()), files);
         let tensors = Tensors::open(folder.path()).unwrap();
-        assert_eq!(
-            tensors.iter().map(|(name, _)| name).collect::<String>(),
-            "abcd"
-        );
+        assert_eq!(tensors.iter().map(|(name, _)| name).collect::<String>(), "abcd");
         for Spec { name, .. } in &specs {
             let values: Vec<f32> = tensors.get(name, &[2, 3]).unwrap().to_vec().unwrap();
             assert_eq!(values, [f32::from(name.as_bytes()[0]) + offset; 6]);
@@ -37,8 +32,7 @@ fn shards_and_their_index() {
         ],
         1.0,
     );
-    let index: Value =
-        serde_json::from_slice(&fs::read(folder.path().join(INDEX_FILE)).unwrap()).unwrap();
+    let index: Value = serde_json::from_slice(&fs::read(folder.path().join(INDEX_FILE)).unwrap()).unwrap();
     assert_eq!(index["metadata"]["total_size"], 96);
     assert_eq!(index["weight_map"]["c"], "model-00002-of-00002.safetensors");
     // Larger than the limit: each its own.
@@ -64,23 +58,14 @@ fn failed_writes_leave_the_old_file() {
 
     // f32::MAX is finite, but not as bf16.
     let result = write_safetensors(&path, &specs, |_, sink| sink.put(&[1.0, f32::MAX]));
-    has(
-        &error(result),
-        &[SINGLE_FILE, "tensor b index 1", "finite in bfloat16"],
-    );
+    has(&error(result), &[SINGLE_FILE, "tensor b index 1", "finite in bfloat16"]);
     survived();
-    let short = std::panic::catch_unwind(|| {
-        write_safetensors(&path, &specs, |_, sink| sink.put(&[1.0_f32]))
-    });
+    let short = std::panic::catch_unwind(|| write_safetensors(&path, &specs, |_, sink| sink.put(&[1.0_f32])));
     let message = *short.unwrap_err().downcast::<String>().unwrap();
     has(&message, &["tensor a of shape [2]"]);
     survived();
     has(
-        &error(write_safetensors(
-            folder.path().join("no/x"),
-            &specs,
-            |_, _| Ok(()),
-        )),
+        &error(write_safetensors(folder.path().join("no/x"), &specs, |_, _| Ok(()))),
         &["no", "cannot create"],
     );
 }
@@ -107,10 +92,7 @@ fn a_full_disk_leaves_the_old_file() {
     let status = std::process::Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"])
         .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "tensors::tests::write::a_full_disk_leaves_the_old_file",
-        ])
+        .args(["--exact", "tensors::tests::write::a_full_disk_leaves_the_old_file"])
         .env(FOLDER, folder.path())
         .stdout(std::process::Stdio::null())
         .status()
@@ -128,12 +110,7 @@ fn files_are_readable_for_all() {
     write_json(folder.path().join("ours"), &json!({ "a": "é" })).unwrap();
     // As the umask lets any new file be: 0644 mostly, and not the 0600 of a temporary file.
     fs::write(folder.path().join("plain"), "").unwrap();
-    let mode = |name: &str| {
-        fs::metadata(folder.path().join(name))
-            .unwrap()
-            .permissions()
-            .mode()
-    };
+    let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
     assert_eq!(mode("ours"), mode("plain"));
     assert_eq!(
         fs::read_to_string(folder.path().join("ours")).unwrap(),
