@@ -1,5 +1,6 @@
 //! The backends under test.
-use cpu_backend::Cpu;
+use cpu_backend::{Cpu, Isa, Settings};
+use half::bf16;
 
 use crate::device::{Backend, Device, Precision, Promise};
 
@@ -23,4 +24,22 @@ pub fn oracle() -> Device<Cpu<f64>> {
 /// Visits every backend that this machine can run. A new backend is added here and nowhere else.
 pub fn each(visit: &mut impl Visit) {
     visit.visit(&oracle());
+    for isa in Isa::available() {
+        for threads in [1, 2] {
+            let settings = Settings { threads, isa };
+            visit.visit(&cpu(Cpu::<f32>::new(settings), settings, Precision::F32));
+            visit.visit(&cpu(Cpu::<bf16>::new(settings), settings, Precision::Bf16));
+        }
+    }
+}
+
+fn cpu<B>(backend: B, settings: Settings, precision: Precision) -> Device<B> {
+    let family = format!("Cpu<{precision:?}> {}", settings.isa.name());
+    Device {
+        backend,
+        name: format!("{family}, threads {}", settings.threads),
+        family,
+        precision,
+        promise: Promise::BatchInvariant,
+    }
 }
