@@ -24,13 +24,12 @@ impl Visit for Parity {
                 self.lines
                     .extend(lines.iter().map(|line| format!("{}: {line}", device.name)));
                 for ((y, got), want) in case.outputs.iter().zip(&got).zip(expected) {
-                    let method = case.call.methods().last().unwrap_or(&"");
-                    let key = format!("{:?} {:?} {method} {}", device.precision, y.kind, y.name);
-                    let entry = self
-                        .errors
-                        .entry(key)
-                        .or_insert((0.0, tolerance(device.precision, case, y)));
-                    entry.0 = entry.0.max(worst(got, want).0);
+                    let key = format!("{:?} {:?} {} {}", device.precision, y.kind, case.method(), y.name);
+                    let (error, at) = (worst(got, want).0, format!("{}, {}", device.name, case.label));
+                    let largest = self.errors.entry(key).or_default();
+                    if error >= largest.0 {
+                        *largest = (error, at, tolerance(device.precision, case, y));
+                    }
                 }
             }
         }
