@@ -164,3 +164,6 @@ impl<B: Backend> Device<B> {
         case
     }
 }
+
+#[cfg(test)]
+mod tests;

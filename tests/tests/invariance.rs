@@ -95,8 +95,8 @@ impl Visit for Threads {
         let results = || -> Vec<Vec<Vec<u64>>> { cases.iter().map(bits_of).collect() };
         let again = results();
         let first = self.0.entry(device.family.clone()).or_insert_with(results);
-        let differ = |(c, (a, b)): (&Checked, (&Vec<Vec<u64>>, &Vec<Vec<u64>>))| (a != b).then(|| c.case.name());
-        let lines: Vec<String> = cases.iter().zip(first.iter().zip(&again)).filter_map(differ).collect();
+        let both = first.iter().zip(&again).zip(cases.iter());
+        let lines: Vec<String> = both.filter(|((a, b), _)| a != b).map(|(_, c)| c.case.name()).collect();
         report(&device.name, &lines);
     }
 }
