@@ -110,13 +110,41 @@ pub(super) fn attention<T: Elem>(
     let team = &mut *team;
     let keys = team.rooms.a.get(layout.across_len());
     let values = team.rooms.b.get(layout.along_len());
-    lay_out(engine, &mut team.pool, &qkv.k.data, tree, layout, Some(&mut *keys), None);
-    lay_out(engine, &mut team.pool, &qkv.v.data, tree, layout, None, Some(&mut *values));
+    lay_out(
+        engine,
+        &mut team.pool,
+        &qkv.k.data,
+        tree,
+        layout,
+        Some(&mut *keys),
+        None,
+    );
+    lay_out(
+        engine,
+        &mut team.pool,
+        &qkv.v.data,
+        tree,
+        layout,
+        None,
+        Some(&mut *values),
+    );
     let (keys, values) = (&*keys, &*values);
     let (o, lse) = (Out::new(o), Out::new(lse));
     team.pool.run(tree.tiles.len() * heads.kv_heads, &|item, scratch| {
         let (tile, kv_head) = (tree.tiles[item / heads.kv_heads], item % heads.kv_heads);
-        attend(engine.level, o, lse, &qkv.q.data, keys, values, tree, tile, kv_head, layout, scratch);
+        attend(
+            engine.level,
+            o,
+            lse,
+            &qkv.q.data,
+            keys,
+            values,
+            tree,
+            tile,
+            kv_head,
+            layout,
+            scratch,
+        );
     });
 }
 

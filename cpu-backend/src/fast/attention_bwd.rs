@@ -50,7 +50,15 @@ pub(super) fn attention_bwd<T: Elem>(
     let (keys_across, rest) = team.rooms.a.get::<f32>(2 * across + along).split_at_mut(across);
     let (values_across, keys_along) = rest.split_at_mut(across);
     let pool = &mut team.pool;
-    lay_out(engine, pool, &qkv.k.data, tree, layout, Some(&mut *keys_across), Some(&mut *keys_along));
+    lay_out(
+        engine,
+        pool,
+        &qkv.k.data,
+        tree,
+        layout,
+        Some(&mut *keys_across),
+        Some(&mut *keys_along),
+    );
     lay_out(engine, pool, &qkv.v.data, tree, layout, Some(&mut *values_across), None);
     let inputs = Inputs {
         q: &qkv.q.data,
@@ -69,7 +77,18 @@ pub(super) fn attention_bwd<T: Elem>(
     let (dk_out, dv_out, dq) = (Out::new(dk), Out::new(dv), Out::new(&mut d.q.data));
     pool.run(tree.groups.len() * heads.heads, &|item, scratch| {
         let (group, head) = (item / heads.heads, item % heads.heads);
-        attend_bwd(level, dq, dk_out, dv_out, inputs, tree, &tree.groups[group], head, layout, scratch);
+        attend_bwd(
+            level,
+            dq,
+            dk_out,
+            dv_out,
+            inputs,
+            tree,
+            &tree.groups[group],
+            head,
+            layout,
+            scratch,
+        );
     });
 
     let (dk, dv) = (&*dk, &*dv);
@@ -157,7 +176,9 @@ fn query_tile<S: Simd, T: Elem>(
     let seen = node.offset + own;
     let ld = score_stride::<S>(seen);
     let parts = layout.parts();
-    let Scratch { a, b, c, d: e, e: f, .. } = scratch;
+    let Scratch {
+        a, b, c, d: e, e: f, ..
+    } = scratch;
     let p = a.get::<f32>(rows * ld);
     let ds = b.get::<f32>(rows * ld);
     let (queries, d_o) = c.get::<f32>(2 * rows * d).split_at_mut(rows * d);
@@ -277,6 +298,3 @@ fn query_tile<S: Simd, T: Elem>(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

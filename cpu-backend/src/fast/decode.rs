@@ -7,7 +7,7 @@ use kernel::mat::{Mat, check_shape};
 
 use super::attention::{normalise, score_stride, softmax};
 use super::buffer::Buffer;
-use super::elem::Elem;
+use super::elem::for_each_element;
 use super::gemm::{F32Mac, Lhs, Start, product, tiles};
 use super::linear::{MAX_TILE, Target, linear, widen};
 use super::out::Out;
@@ -46,7 +46,8 @@ impl<T> Cache<T> {
     }
 }
 
-impl<T: Elem> Decode for Cpu<T> {
+for_each_element! { T;
+impl Decode for Cpu<T> {
     type Cache = Cache<T>;
 
     fn cache(&self, shape: CacheShape) -> Result<Cache<T>, OutOfMemory> {
@@ -65,14 +66,7 @@ impl<T: Elem> Decode for Cpu<T> {
     }
 
     #[track_caller]
-    fn kv_append(
-        &self,
-        cache: &mut Cache<T>,
-        k: &Mat<Buffer<T>>,
-        v: &Mat<Buffer<T>>,
-        layer: usize,
-        slots: &[u32],
-    ) {
+    fn kv_append(&self, cache: &mut Cache<T>, k: &Mat<Buffer<T>>, v: &Mat<Buffer<T>>, layer: usize, slots: &[u32]) {
         let CacheShape { layers, rows, heads } = cache.shape;
         let (kv_heads, d) = (heads.kv_heads, heads.head_dim);
         check_shape("kv_append", "k", k.shape(), (slots.len(), kv_heads * d));
@@ -120,7 +114,12 @@ impl<T: Elem> Decode for Cpu<T> {
         paths: &Paths,
     ) {
         let CacheShape { layers, rows, heads } = cache.shape;
-        check_shape("attention_decode", "q", q.shape(), (paths.rows(), heads.heads * heads.head_dim));
+        check_shape(
+            "attention_decode",
+            "q",
+            q.shape(),
+            (paths.rows(), heads.heads * heads.head_dim),
+        );
         check_shape("attention_decode", "o", o.shape(), q.shape());
         assert!(layer < layers, "attention_decode: layer {layer} of {layers}");
         for span in (0..paths.rows()).flat_map(|i| paths.row(i)) {
@@ -146,6 +145,7 @@ impl<T: Elem> Decode for Cpu<T> {
         let target = Target::Acc(Out::new(&mut z.data));
         linear(&self.engine, target, &h.data[..h.len()], &w.data);
     }
+}
 }
 
 kernels! {

@@ -65,6 +65,22 @@ impl Elem for bf16 {
     }
 }
 
+/// The same items with $t = f32 and with $t = bf16. Not generic, so that everything below them is compiled here, with this
+/// crate's optimisation, and not again in every crate that names them.
+macro_rules! for_each_element {
+    ($t:ident; $($item:item)*) => {
+        const _: () = {
+            type $t = f32;
+            $($item)*
+        };
+        const _: () = {
+            type $t = half::bf16;
+            $($item)*
+        };
+    };
+}
+pub(super) use for_each_element;
+
 /// The vector at the front of x; lanes that x does not reach are 0.
 #[inline(always)]
 pub(super) fn get<S: Simd, T: Elem>(s: S, x: &[T]) -> S::V {

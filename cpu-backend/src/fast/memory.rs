@@ -6,7 +6,7 @@ use kernel::batch::Segment;
 use kernel::mat::{Mat, Use, check_shape};
 
 use super::buffer::Buffer;
-use super::elem::Elem;
+use super::elem::{Elem, for_each_element};
 use super::out::Out;
 use super::rows;
 use super::tree::Tree;
@@ -30,7 +30,8 @@ fn zeros<T: bytemuck::Pod>(rows: usize, cols: usize) -> Result<Mat<Buffer<T>>, O
     Ok(Mat::new(Buffer::zeroed(len)?, rows, cols))
 }
 
-impl<T: Elem> Memory for Cpu<T> {
+for_each_element! { T;
+impl Memory for Cpu<T> {
     type Real = f32;
     type Buf = Buffer<T>;
     type Acc = Buffer<f32>;
@@ -138,6 +139,4 @@ impl<T: Elem> Memory for Cpu<T> {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;
+}

@@ -38,8 +38,8 @@ mod weight;
 
 pub use buffer::Buffer;
 pub use decode::Cache;
-pub use tree::Tree;
 pub use settings::{Isa, Settings, SettingsError};
+pub use tree::Tree;
 pub use weight::Weight;
 
 use buffer::Room;
@@ -65,7 +65,6 @@ struct Rooms {
     a: Room,
     b: Room,
     c: Room,
-    d: Room,
 }
 
 impl Engine {

@@ -5,7 +5,7 @@ use kernel::mat::{Accum, Direction, Mat, check_shape};
 use super::attention::attention;
 use super::attention_bwd::attention_bwd;
 use super::buffer::Buffer;
-use super::elem::Elem;
+use super::elem::{Elem, for_each_element};
 use super::head::{head, head_bwd};
 use super::linear::{Target, linear, linear_bwd_w, linear_bwd_x};
 use super::out::Out;
@@ -46,7 +46,8 @@ fn check_rows(op: &str, rows: &[u32], below: usize) {
     }
 }
 
-impl<T: Elem> Ops for Cpu<T> {
+for_each_element! { T;
+impl Ops for Cpu<T> {
     #[track_caller]
     fn embed(&self, y: &mut Buf<T>, table: &Mat<Weight<T>>, ids: &Vec<u32>) {
         let (vocab, c) = shape(table);
@@ -154,7 +155,16 @@ impl<T: Elem> Ops for Cpu<T> {
             // SAFETY: each item has rows of its own.
             let (dx, sum) = unsafe { (dx.slice(range.start, rows * c), sums.slice(i * c, c)) };
             let (dy, x) = (&dy.data[range.clone()], &x.data[range]);
-            rows::rmsnorm_bwd(level, dx, sum, dy, x, &w.data[..c], &rstd.data[i * ROWS..][..rows], accum);
+            rows::rmsnorm_bwd(
+                level,
+                dx,
+                sum,
+                dy,
+                x,
+                &w.data[..c],
+                &rstd.data[i * ROWS..][..rows],
+                accum,
+            );
         });
         for sum in partial.chunks_exact(c.max(1)) {
             rows::axpy(level, &mut dw.data[..c], 1.0, sum);
@@ -201,14 +211,25 @@ impl<T: Elem> Ops for Cpu<T> {
         let (n, c) = x.shape();
         check_shape("rope", "positions", (positions.len(), 1), (n, 1));
         check_shape("rope", "table", table.shape(), (table.rows, head_dim));
-        assert!(c % head_dim == 0, "rope: x has {c} columns, expected heads of {head_dim}");
+        assert!(
+            c % head_dim == 0,
+            "rope: x has {c} columns, expected heads of {head_dim}"
+        );
         check_rows("rope", positions, table.rows);
         let level = self.engine.level;
         let x = Out::new(&mut x.data[..]);
         self.rows(n, |first, n| {
             // SAFETY: each item has rows of its own.
             let x = unsafe { x.slice(first * c, n * c) };
-            rows::rope(level, x, &table.data, &positions[first..first + n], c, head_dim, direction);
+            rows::rope(
+                level,
+                x,
+                &table.data,
+                &positions[first..first + n],
+                c,
+                head_dim,
+                direction,
+            );
         });
     }
 
@@ -231,7 +252,12 @@ impl<T: Elem> Ops for Cpu<T> {
         tree: &Tree,
         heads: Heads,
     ) {
-        check_qkv("attention_bwd", [qkv.q.shape(), qkv.k.shape(), qkv.v.shape()], tree, heads);
+        check_qkv(
+            "attention_bwd",
+            [qkv.q.shape(), qkv.k.shape(), qkv.v.shape()],
+            tree,
+            heads,
+        );
         check_qkv("attention_bwd", [d.q.shape(), d.k.shape(), d.v.shape()], tree, heads);
         check_shape("attention_bwd", "d_o", d_o.shape(), qkv.q.shape());
         check_shape("attention_bwd", "o", o.shape(), qkv.q.shape());
@@ -254,7 +280,12 @@ impl<T: Elem> Ops for Cpu<T> {
 
     #[track_caller]
     fn swiglu_bwd(&self, d_gate: &mut Buf<T>, d_up: &mut Buf<T>, dy: &Buf<T>, gate: &Buf<T>, up: &Buf<T>) {
-        let shapes = [("d_gate", d_gate.shape()), ("d_up", d_up.shape()), ("dy", dy.shape()), ("up", up.shape())];
+        let shapes = [
+            ("d_gate", d_gate.shape()),
+            ("d_up", d_up.shape()),
+            ("dy", dy.shape()),
+            ("up", up.shape()),
+        ];
         for (what, shape) in shapes {
             check_shape("swiglu_bwd", what, shape, gate.shape());
         }
@@ -262,8 +293,12 @@ impl<T: Elem> Ops for Cpu<T> {
         let (d_gate, d_up) = (Out::new(&mut d_gate.data[..]), Out::new(&mut d_up.data[..]));
         self.chunks(gate.len(), |range| {
             // SAFETY: each item has a range of its own.
-            let (d_gate, d_up) =
-                unsafe { (d_gate.slice(range.start, range.len()), d_up.slice(range.start, range.len())) };
+            let (d_gate, d_up) = unsafe {
+                (
+                    d_gate.slice(range.start, range.len()),
+                    d_up.slice(range.start, range.len()),
+                )
+            };
             let [dy, gate, up] = [dy, gate, up].map(|x| &x.data[range.clone()]);
             rows::swiglu_bwd(level, d_gate, d_up, dy, gate, up);
         });
@@ -281,7 +316,12 @@ impl<T: Elem> Ops for Cpu<T> {
         let (vocab, c) = shape(w);
         let p = targets.len();
         check_shape("head", "h", h.shape(), (p, c));
-        for (what, x) in [("logp", &out.logp), ("entropy", &out.entropy), ("lse", &out.lse)] {
+        for (what, x) in [
+            ("logp", &out.logp),
+            ("entropy", &out.entropy),
+            ("lse", &out.lse),
+            ("best", &out.best),
+        ] {
             check_shape("head", what, x.shape(), (p, 1));
         }
         check_rows("head", targets, vocab);
@@ -304,14 +344,34 @@ impl<T: Elem> Ops for Cpu<T> {
         check_shape("head_bwd", "h", h.shape(), (p, c));
         check_shape("head_bwd", "dh", dh.shape(), (p, c));
         check_shape("head_bwd", "dw", dw.shape(), (vocab, c));
-        let HeadCotangent { dlogp, dentropy, lse, entropy } = &cotangent;
-        for (what, x) in [("dlogp", dlogp), ("dentropy", dentropy), ("lse", lse), ("entropy", entropy)] {
+        let HeadCotangent {
+            dlogp,
+            dentropy,
+            lse,
+            entropy,
+        } = &cotangent;
+        for (what, x) in [
+            ("dlogp", dlogp),
+            ("dentropy", dentropy),
+            ("lse", lse),
+            ("entropy", entropy),
+        ] {
             check_shape("head_bwd", what, x.shape(), (p, 1));
         }
         check_rows("head_bwd", targets, vocab);
         let (dh, dw) = (&mut dh.data[..p * c], &mut dw.data[..vocab * c]);
-        head_bwd(&self.engine, dh, dw, &cotangent, &h.data[..p * c], &w.data, targets, temperature);
+        head_bwd(
+            &self.engine,
+            dh,
+            dw,
+            &cotangent,
+            &h.data[..p * c],
+            &w.data,
+            targets,
+            temperature,
+        );
     }
+}
 }
 
 #[track_caller]
@@ -326,6 +386,3 @@ fn check_qkv(op: &str, [q, k, v]: [(usize, usize); 3], tree: &Tree, heads: Heads
     check_shape(op, "k", k, (tree.rows, heads.kv_heads * heads.head_dim));
     check_shape(op, "v", v, (tree.rows, heads.kv_heads * heads.head_dim));
 }
-
-#[cfg(test)]
-mod tests;

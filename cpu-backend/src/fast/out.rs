@@ -35,7 +35,10 @@ impl<'a, T> Out<'a, T> {
     /// No other part in use overlaps this one.
     #[inline(always)]
     pub unsafe fn slice(self, start: usize, len: usize) -> &'a mut [T] {
-        assert!(start <= self.len && len <= self.len - start, "part of an output out of range");
+        assert!(
+            start <= self.len && len <= self.len - start,
+            "part of an output out of range"
+        );
         // SAFETY: in range of the borrow, and the caller's promise.
         unsafe { core::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }

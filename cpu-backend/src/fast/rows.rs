@@ -2,7 +2,7 @@
 use kernel::mat::{Accum, Direction};
 
 use super::elem::{get, put};
-use super::simd::{exp, kernels, sigmoid};
+use super::simd::{kernels, sigmoid};
 
 kernels! {
     /// y = w x r, r = 1 / sqrt(mean x^2 + eps), for rows of w's length.
@@ -172,14 +172,6 @@ kernels! {
             put(s, p, s.fma(rate, step, s.mul(keep, get(s, p))));
         }
     }
-
-    /// x = e^x.
-    pub(super) fn exp_all(s, x: &mut [f32]) {
-        for i in (0..x.len()).step_by(S::LANES) {
-            let x = &mut x[i..];
-            put(s, x, exp(s, get(s, x)));
-        }
-    }
 }
 
 /// The numbers of an AdamW step, made in f64 and rounded once.
@@ -200,6 +192,3 @@ pub(super) struct Constants {
     pub root: f32,
     pub eps: f32,
 }
-
-#[cfg(test)]
-mod tests;

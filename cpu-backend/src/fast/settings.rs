@@ -124,7 +124,11 @@ impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Isa { name, known } => {
-                let why = if *known { "this machine does not have it" } else { "unknown" };
+                let why = if *known {
+                    "this machine does not have it"
+                } else {
+                    "unknown"
+                };
                 let names: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
                 write!(f, "PROXIMAL_CPU={name}: {why}, expected one of {}", names.join(", "))
             }

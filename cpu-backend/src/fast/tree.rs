@@ -89,7 +89,8 @@ impl Tree {
         }
         // The longest first, so that no thread is left alone with one at the end.
         let nodes = &tree.nodes;
-        tree.tiles.sort_by_key(|t| core::cmp::Reverse(nodes[t.segment].offset + t.first));
+        tree.tiles
+            .sort_by_key(|t| core::cmp::Reverse(nodes[t.segment].offset + t.first));
         tree
     }
 
@@ -103,6 +104,3 @@ impl Tree {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,16 +2,17 @@
 use kernel::backend::{AdamW, Vector};
 use kernel::mat::{Mat, check_shape};
 
-use super::elem::Elem;
+use super::buffer::Buffer;
+use super::elem::for_each_element;
 use super::memory::CHUNK;
 use super::out::Out;
 use super::rows;
 use crate::{Cpu, OutOfMemory};
-use super::buffer::Buffer;
 
 type Acc = Mat<Buffer<f32>>;
 
-impl<T: Elem> Vector for Cpu<T> {
+for_each_element! { T;
+impl Vector for Cpu<T> {
     #[track_caller]
     fn dot(&self, x: &Acc, y: &Acc) -> Result<f64, OutOfMemory> {
         check_shape("dot", "y", y.shape(), x.shape());
@@ -80,6 +81,4 @@ impl<T: Elem> Vector for Cpu<T> {
         });
     }
 }
-
-#[cfg(test)]
-mod tests;
+}

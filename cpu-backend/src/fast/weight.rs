@@ -43,7 +43,12 @@ impl Panels {
 
     /// Numbers in a panel.
     pub fn len(self) -> usize {
-        self.width * if self.pairs { self.cols.next_multiple_of(2) } else { self.cols }
+        self.width
+            * if self.pairs {
+                self.cols.next_multiple_of(2)
+            } else {
+                self.cols
+            }
     }
 
     /// Where in a panel input i of output `lane` is.
@@ -144,6 +149,3 @@ pub(super) fn transpose<S: Simd, T: Elem>(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

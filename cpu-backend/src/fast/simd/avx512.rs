@@ -154,7 +154,13 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
     }
     #[inline(always)]
     fn mac(_: Avx512Bf16, c: __m512, a: __m512i, b: __m512i) -> __m512 {
-        unsafe { _mm512_dpbf16_ps(c, core::mem::transmute::<__m512i, __m512bh>(a), core::mem::transmute::<__m512i, __m512bh>(b)) }
+        unsafe {
+            _mm512_dpbf16_ps(
+                c,
+                core::mem::transmute::<__m512i, __m512bh>(a),
+                core::mem::transmute::<__m512i, __m512bh>(b),
+            )
+        }
     }
     #[inline(always)]
     fn unit(a: bf16, b: bf16) -> [bf16; 2] {

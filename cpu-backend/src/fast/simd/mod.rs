@@ -93,7 +93,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn largest(self, v: Self::V) -> f32 {
         let mut t = [0.0; MAX_LANES];
         self.store(&mut t, v);
-        t[..Self::LANES].iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+        t[..Self::LANES]
+            .iter()
+            .fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
     }
 }
 
