@@ -153,10 +153,11 @@ fn the_head_divides_by_the_temperature() {
         .reads_whole("w", Kind::Weight, matrix(2, 1, [0.0, 4.0]))
         .writes("logp", Kind::Acc, (2, 1))
         .writes("entropy", Kind::Acc, (2, 1))
-        .saves("lse", Kind::Acc, (2, 1));
+        .saves("lse", Kind::Acc, (2, 1))
+        .saves("best", Kind::Acc, (2, 1));
     let lse = (1.0 + 2f64.exp()).ln();
     let entropy = lse - 2.0 * 2f64.exp() / (1.0 + 2f64.exp());
-    known(case, [&[-lse, 2.0 - lse], &[entropy, entropy], &[lse, lse]]);
+    known(case, [&[-lse, 2.0 - lse], &[entropy; 2], &[lse; 2], &[2.0 - lse; 2]]);
 }
 
 /// Step 1 from zero moments moves by lr g / (|g| + eps), after the decay: p = 2 - 2 lr wd - lr sign(g).
