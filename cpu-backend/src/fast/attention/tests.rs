@@ -57,7 +57,8 @@ impl Scenario for Long {
 #[test]
 fn a_deep_tree_gives_what_the_oracle_gives() {
     for (heads, kv_heads, head_dim) in [(3, 1, 64), (4, 2, 24), (1, 1, 128)] {
-        // The saved output is rounded to bf16 before the gradient uses it: twice the error.
+        // f32: the first key's gradients are sums of 400 terms and much larger than most. bf16: the saved output is
+        // rounded before the gradient uses it.
         check(
             &Long {
                 heads: Heads {
@@ -66,7 +67,7 @@ fn a_deep_tree_gives_what_the_oracle_gives() {
                     head_dim,
                 },
             },
-            1e-5,
+            3e-5,
             3e-2,
         );
     }
