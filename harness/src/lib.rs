@@ -1,6 +1,14 @@
 //! The trainers, their data, logs and checkpoints; the `proximal` binary is a thin shell over this library.
 
+pub mod assets;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
+pub mod demo;
+pub mod dtype;
+pub mod eval;
 pub mod log;
+pub mod memory;
+pub mod sft;
+pub mod train;
+pub mod verify;

@@ -10,6 +10,10 @@
 //! | [`backend`] | what a machine has to offer |
 //! | [`batch`] | the packed prefix tree |
 //! | [`params`] | one tree for weights, gradients, moments, names |
+//! | [`transformer`] | forward, backward, decode |
+//! | [`objective`] | the losses |
+//! | [`optim`] | clipping, AdamW, schedules |
+//! | [`random`], [`sample`] | the counter-based generator; from logits to a token |
 
 extern crate alloc;
 
@@ -17,5 +21,11 @@ pub mod backend;
 pub mod batch;
 pub mod config;
 pub mod mat;
+pub mod objective;
+pub mod optim;
 pub mod params;
+pub mod random;
 pub mod real;
+pub mod rope;
+pub mod sample;
+pub mod transformer;

@@ -43,7 +43,11 @@ pub trait Real:
     fn is_finite(self) -> bool;
     /// The larger of the two; NaN if either is, so that a broken number is not lost in a maximum.
     fn max(self, other: Self) -> Self {
-        if self > other || self != self { self } else { other }
+        if self > other || self.partial_cmp(&self).is_none() {
+            self
+        } else {
+            other
+        }
     }
 }
 

@@ -7,13 +7,19 @@
 //! | [`tensors`] | model.safetensors, one file or sharded: memory-mapped, bounds-checked, written atomically |
 //! | [`gguf`] | GGUF import: tensors, metadata, tokenizer |
 //! | [`tokenizer`] | tokenizer.json and tokenizer_config.json |
-//! | [`chat`] | Jinja chat templates with assistant-token masks |
+//! | [`folder`] | a model folder, opened and saved |
+//! | [`generate`] | generation with continuous batching |
+//! | [`chat`] | Jinja chat templates, rendered as transformers does |
+//! | [`sample`] | texts and conversations as training samples: ids and the mask of what is trained |
 //! | [`error`] | the one error type |
 
 pub mod chat;
 pub mod config;
 pub mod error;
+pub mod folder;
+pub mod generate;
 pub mod gguf;
+pub mod sample;
 pub mod tensors;
 pub mod tokenizer;
 

@@ -135,11 +135,16 @@ fn call<B: Backend>(
             b.swiglu_bwd(d_gate, d_up, &buf[0], &buf[1], &buf[2]);
         }
         Call::Head { temperature } => {
-            let [logp, entropy, lse] = out_acc else {
-                panic!("logp, entropy, lse")
+            let [logp, entropy, lse, best] = out_acc else {
+                panic!("logp, entropy, lse, best")
             };
             b.head(
-                HeadOut { logp, entropy, lse },
+                HeadOut {
+                    logp,
+                    entropy,
+                    lse,
+                    best,
+                },
                 &buf[0],
                 &weight[0],
                 &index,

@@ -66,14 +66,7 @@ impl Decode for Cpu<T> {
     }
 
     #[track_caller]
-    fn kv_append(
-        &self,
-        cache: &mut Cache<T>,
-        k: &Mat<Buffer<T>>,
-        v: &Mat<Buffer<T>>,
-        layer: usize,
-        slots: &[u32],
-    ) {
+    fn kv_append(&self, cache: &mut Cache<T>, k: &Mat<Buffer<T>>, v: &Mat<Buffer<T>>, layer: usize, slots: &[u32]) {
         let CacheShape { layers, rows, heads } = cache.shape;
         let (kv_heads, d) = (heads.kv_heads, heads.head_dim);
         check_shape("kv_append", "k", k.shape(), (slots.len(), kv_heads * d));
@@ -121,7 +114,12 @@ impl Decode for Cpu<T> {
         paths: &Paths,
     ) {
         let CacheShape { layers, rows, heads } = cache.shape;
-        check_shape("attention_decode", "q", q.shape(), (paths.rows(), heads.heads * heads.head_dim));
+        check_shape(
+            "attention_decode",
+            "q",
+            q.shape(),
+            (paths.rows(), heads.heads * heads.head_dim),
+        );
         check_shape("attention_decode", "o", o.shape(), q.shape());
         assert!(layer < layers, "attention_decode: layer {layer} of {layers}");
         for span in (0..paths.rows()).flat_map(|i| paths.row(i)) {

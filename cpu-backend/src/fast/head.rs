@@ -75,6 +75,7 @@ pub(super) fn head<T: Elem>(
             out.logp.data[start + i] = chosen[i] - m - log;
             out.entropy.data[start + i] = log - moment / sum;
             out.lse.data[start + i] = m + log;
+            out.best.data[start + i] = -log;
         }
     }
 }

@@ -155,7 +155,16 @@ impl Ops for Cpu<T> {
             // SAFETY: each item has rows of its own.
             let (dx, sum) = unsafe { (dx.slice(range.start, rows * c), sums.slice(i * c, c)) };
             let (dy, x) = (&dy.data[range.clone()], &x.data[range]);
-            rows::rmsnorm_bwd(level, dx, sum, dy, x, &w.data[..c], &rstd.data[i * ROWS..][..rows], accum);
+            rows::rmsnorm_bwd(
+                level,
+                dx,
+                sum,
+                dy,
+                x,
+                &w.data[..c],
+                &rstd.data[i * ROWS..][..rows],
+                accum,
+            );
         });
         for sum in partial.chunks_exact(c.max(1)) {
             rows::axpy(level, &mut dw.data[..c], 1.0, sum);
@@ -202,14 +211,25 @@ impl Ops for Cpu<T> {
         let (n, c) = x.shape();
         check_shape("rope", "positions", (positions.len(), 1), (n, 1));
         check_shape("rope", "table", table.shape(), (table.rows, head_dim));
-        assert!(c % head_dim == 0, "rope: x has {c} columns, expected heads of {head_dim}");
+        assert!(
+            c % head_dim == 0,
+            "rope: x has {c} columns, expected heads of {head_dim}"
+        );
         check_rows("rope", positions, table.rows);
         let level = self.engine.level;
         let x = Out::new(&mut x.data[..]);
         self.rows(n, |first, n| {
             // SAFETY: each item has rows of its own.
             let x = unsafe { x.slice(first * c, n * c) };
-            rows::rope(level, x, &table.data, &positions[first..first + n], c, head_dim, direction);
+            rows::rope(
+                level,
+                x,
+                &table.data,
+                &positions[first..first + n],
+                c,
+                head_dim,
+                direction,
+            );
         });
     }
 
@@ -232,7 +252,12 @@ impl Ops for Cpu<T> {
         tree: &Tree,
         heads: Heads,
     ) {
-        check_qkv("attention_bwd", [qkv.q.shape(), qkv.k.shape(), qkv.v.shape()], tree, heads);
+        check_qkv(
+            "attention_bwd",
+            [qkv.q.shape(), qkv.k.shape(), qkv.v.shape()],
+            tree,
+            heads,
+        );
         check_qkv("attention_bwd", [d.q.shape(), d.k.shape(), d.v.shape()], tree, heads);
         check_shape("attention_bwd", "d_o", d_o.shape(), qkv.q.shape());
         check_shape("attention_bwd", "o", o.shape(), qkv.q.shape());
@@ -255,7 +280,12 @@ impl Ops for Cpu<T> {
 
     #[track_caller]
     fn swiglu_bwd(&self, d_gate: &mut Buf<T>, d_up: &mut Buf<T>, dy: &Buf<T>, gate: &Buf<T>, up: &Buf<T>) {
-        let shapes = [("d_gate", d_gate.shape()), ("d_up", d_up.shape()), ("dy", dy.shape()), ("up", up.shape())];
+        let shapes = [
+            ("d_gate", d_gate.shape()),
+            ("d_up", d_up.shape()),
+            ("dy", dy.shape()),
+            ("up", up.shape()),
+        ];
         for (what, shape) in shapes {
             check_shape("swiglu_bwd", what, shape, gate.shape());
         }
@@ -263,8 +293,12 @@ impl Ops for Cpu<T> {
         let (d_gate, d_up) = (Out::new(&mut d_gate.data[..]), Out::new(&mut d_up.data[..]));
         self.chunks(gate.len(), |range| {
             // SAFETY: each item has a range of its own.
-            let (d_gate, d_up) =
-                unsafe { (d_gate.slice(range.start, range.len()), d_up.slice(range.start, range.len())) };
+            let (d_gate, d_up) = unsafe {
+                (
+                    d_gate.slice(range.start, range.len()),
+                    d_up.slice(range.start, range.len()),
+                )
+            };
             let [dy, gate, up] = [dy, gate, up].map(|x| &x.data[range.clone()]);
             rows::swiglu_bwd(level, d_gate, d_up, dy, gate, up);
         });
@@ -282,7 +316,12 @@ impl Ops for Cpu<T> {
         let (vocab, c) = shape(w);
         let p = targets.len();
         check_shape("head", "h", h.shape(), (p, c));
-        for (what, x) in [("logp", &out.logp), ("entropy", &out.entropy), ("lse", &out.lse)] {
+        for (what, x) in [
+            ("logp", &out.logp),
+            ("entropy", &out.entropy),
+            ("lse", &out.lse),
+            ("best", &out.best),
+        ] {
             check_shape("head", what, x.shape(), (p, 1));
         }
         check_rows("head", targets, vocab);
@@ -305,13 +344,32 @@ impl Ops for Cpu<T> {
         check_shape("head_bwd", "h", h.shape(), (p, c));
         check_shape("head_bwd", "dh", dh.shape(), (p, c));
         check_shape("head_bwd", "dw", dw.shape(), (vocab, c));
-        let HeadCotangent { dlogp, dentropy, lse, entropy } = &cotangent;
-        for (what, x) in [("dlogp", dlogp), ("dentropy", dentropy), ("lse", lse), ("entropy", entropy)] {
+        let HeadCotangent {
+            dlogp,
+            dentropy,
+            lse,
+            entropy,
+        } = &cotangent;
+        for (what, x) in [
+            ("dlogp", dlogp),
+            ("dentropy", dentropy),
+            ("lse", lse),
+            ("entropy", entropy),
+        ] {
             check_shape("head_bwd", what, x.shape(), (p, 1));
         }
         check_rows("head_bwd", targets, vocab);
         let (dh, dw) = (&mut dh.data[..p * c], &mut dw.data[..vocab * c]);
-        head_bwd(&self.engine, dh, dw, &cotangent, &h.data[..p * c], &w.data, targets, temperature);
+        head_bwd(
+            &self.engine,
+            dh,
+            dw,
+            &cotangent,
+            &h.data[..p * c],
+            &w.data,
+            targets,
+            temperature,
+        );
     }
 }
 }

@@ -30,7 +30,12 @@ fn check(op: &str, columns: &[(&str, &Matrix)], h: &Matrix, w: &Matrix, targets:
 /// logp = z_y - lse, lse = log sum_j exp z_j, entropy = -sum_j p_j log p_j.
 #[track_caller]
 pub(super) fn head(out: HeadOut<'_, Vec<f64>>, h: &Matrix, w: &Matrix, targets: &[u32], temperature: f64) {
-    let columns = [("logp", &*out.logp), ("entropy", &*out.entropy), ("lse", &*out.lse)];
+    let columns = [
+        ("logp", &*out.logp),
+        ("entropy", &*out.entropy),
+        ("lse", &*out.lse),
+        ("best", &*out.best),
+    ];
     check("head", &columns, h, w, targets);
     for (i, &y) in targets.iter().enumerate() {
         let z = logits(h.row(i), w, temperature);
@@ -39,6 +44,7 @@ pub(super) fn head(out: HeadOut<'_, Vec<f64>>, h: &Matrix, w: &Matrix, targets: 
         out.logp.data[i] = z[y as usize] - lse;
         out.entropy.data[i] = -z.iter().map(|z| libm::exp(z - lse) * (z - lse)).sum::<f64>();
         out.lse.data[i] = lse;
+        out.best.data[i] = max - lse;
     }
 }
 

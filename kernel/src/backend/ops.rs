@@ -48,6 +48,8 @@ pub struct HeadOut<'a, T> {
     pub entropy: &'a mut Mat<T>,
     /// log sum_j exp(z_j), for the backward pass.
     pub lse: &'a mut Mat<T>,
+    /// max_j log softmax(z)_j: the prediction is right where logp is not below it.
+    pub best: &'a mut Mat<T>,
 }
 
 /// Cotangents of the head's outputs and what its forward pass saved, each (P, 1).

@@ -87,7 +87,8 @@ fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {
             .reads_whole("w", Kind::Weight, w)
             .writes("logp", Kind::Acc, (p, 1))
             .writes("entropy", Kind::Acc, (p, 1))
-            .saves("lse", Kind::Acc, (p, 1));
+            .saves("lse", Kind::Acc, (p, 1))
+            .saves("best", Kind::Acc, (p, 1));
         [logits, head]
     };
     [1.0, 0.7].into_iter().flat_map(of).collect()

@@ -1,0 +1,76 @@
+//! `proximal demo`.
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use proximal::checkpoint::Stop;
+use proximal::demo;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder for the models, data and answers; new or empty
+    #[arg(long, default_value = "proximal-demo")]
+    output: PathBuf,
+    /// One run for each seed
+    #[arg(long, num_args = 1.., default_values_t = [0])]
+    seeds: Vec<u64>,
+    /// Start anew in a folder that is not empty
+    #[arg(long)]
+    overwrite: bool,
+    /// Print the outcomes as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.output.exists() {
+        let marker = args.output.join("train.jsonl");
+        let ours = args
+            .seeds
+            .iter()
+            .any(|s| args.output.join(format!("seed-{s}/train.jsonl")).exists())
+            || marker.exists();
+        let empty = std::fs::read_dir(&args.output)?.next().is_none();
+        match (empty, args.overwrite && ours) {
+            (true, _) => {}
+            (false, true) => std::fs::remove_dir_all(&args.output)?,
+            (false, false) => bail!(
+                "{}: --output: expected a new or empty folder (--overwrite replaces an earlier demo), found files",
+                args.output.display()
+            ),
+        }
+    }
+    let stop = Stop::on_signals()?;
+    let mut outcomes = Vec::new();
+    for &seed in &args.seeds {
+        if !args.json {
+            println!("seed {seed}: a model of random weights learns to add two numbers by supervised fine-tuning");
+        }
+        outcomes.push(demo::sft(&args.output.join(format!("seed-{seed}")), seed, &stop)?);
+    }
+    if args.json {
+        let report = serde_json::json!({
+            "trainers": [{ "trainer": "sft", "metric": "accuracy", "seeds": outcomes }],
+        });
+        println!("{report:#}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("\ntrainer  seed  accuracy before  after  seconds");
+    for o in &outcomes {
+        println!(
+            "sft      {:4}  {:15.1}%  {:4.1}%  {:7.1}",
+            o.seed,
+            100.0 * o.before,
+            100.0 * o.after,
+            o.seconds
+        );
+    }
+    if let Some(o) = outcomes.first() {
+        let model = o.model.display();
+        println!("\nThe trained model is a Hugging Face folder. Ask it:");
+        println!("  proximal generate --model {model} --prompt \"12+34\"");
+        println!("Train it further, or train your own model, on your own data:");
+        println!("  proximal sft --model {model} --dataset your.jsonl --output_dir out");
+    }
+    Ok(ExitCode::SUCCESS)
+}

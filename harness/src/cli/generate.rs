@@ -1,0 +1,205 @@
+//! `proximal generate`.
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use kernel::backend::{Decode, Vector};
+use kernel::mat::Use;
+use kernel::params::ValueHead;
+use kernel::sample::Sampling;
+use kernel::transformer::Model;
+use model_qwen2::generate::{Event, Generator, Request, Settings};
+use model_qwen2::tensors::Element;
+use model_qwen2::tokenizer::{Decoding, TextStream};
+use proximal::assets::Assets;
+use proximal::data::Turns;
+use proximal::eval::prompt_ids;
+use serde_json::{Map, Value, json};
+
+use super::{Precision, Work, on_cpu};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the model
+    #[arg(long)]
+    model: PathBuf,
+    /// What to ask, or with --raw the text to continue
+    #[arg(long)]
+    prompt: String,
+    /// Continue the prompt as plain text, without the chat template
+    #[arg(long, conflicts_with = "system")]
+    raw: bool,
+    /// System message
+    #[arg(long)]
+    system: Option<String>,
+    /// Tokens at most
+    #[arg(long, default_value_t = 256)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// Print the prompt's and the answer's token ids and the time as JSON instead
+    #[arg(long)]
+    json: bool,
+    /// Compute precision
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Precision,
+    /// Threads; all cores unless set
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+/// How tokens are drawn.
+#[derive(clap::Args, Clone, Copy)]
+pub struct SamplingArgs {
+    /// Divides the logits; 0 takes the most likely token
+    #[arg(long, default_value_t = 0.0, value_parser = at_least_zero)]
+    temperature: f64,
+    /// Only the k most likely tokens; 0 for all
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Only the most likely tokens whose probabilities sum to this
+    #[arg(long, default_value_t = 1.0, value_parser = share)]
+    top_p: f64,
+    /// Only tokens at least this times as likely as the most likely one
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    min_p: f64,
+    /// Divides the logits of tokens already there
+    #[arg(long, default_value_t = 1.0, value_parser = at_least_zero)]
+    repetition_penalty: f64,
+    /// Key of the draws: the same seed gives the same text
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl SamplingArgs {
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+        }
+    }
+}
+
+fn number(text: &str, range: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if range(x) => Ok(x),
+        _ => Err(format!("expected {expected}")),
+    }
+}
+
+fn at_least_zero(text: &str) -> Result<f64, String> {
+    number(text, |x| x.is_finite() && x >= 0.0, "a number of at least 0")
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    on_cpu(args.dtype, args.threads, Generate(args))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A model for generation alone, with room for `context` tokens at most.
+pub fn load_model<B: Decode + Vector>(b: &B, assets: &Assets, context: usize) -> Result<Model<B>>
+where
+    B::Real: Element,
+{
+    let config = assets.folder.config.kernel.clone();
+    let context = context.min(config.max_positions);
+    Model::load(b, config, ValueHead::None, context, Use::Inference, |spec, out| {
+        anyhow::Ok(assets.folder.fill(spec, out)?)
+    })
+}
+
+struct Generate<'a>(&'a Args);
+
+impl Work for Generate<'_> {
+    type Output = ();
+
+    fn run<B: Decode + Vector>(self, b: &B) -> Result<()>
+    where
+        B::Real: Element,
+    {
+        let args = self.0;
+        let assets = Assets::open(&args.model, None)?;
+        assets.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        let prompt = prompt_ids(&assets, &turns(args), Map::new())?;
+        let model = load_model(b, &assets, prompt.len() + args.max_new_tokens)?;
+        let settings = Settings {
+            sampling: args.sampling.sampling(),
+            seed: args.sampling.seed,
+            stop: assets.stop_tokens(),
+            batch: 1,
+            cache_rows: prompt.len() + args.max_new_tokens,
+        };
+        let mut generator = Generator::new(b, &model, settings)?;
+        let prompt_tokens = prompt.len();
+        let begin = Instant::now();
+        generator.submit(Request {
+            id: 0,
+            completion: 0,
+            prompt: prompt.clone(),
+            max_new_tokens: args.max_new_tokens,
+        });
+        let mut stream = TextStream::new(&assets.tokenizer, Decoding::SkipSpecials);
+        let mut all = Vec::new();
+        let mut first = None;
+        while generator.pending() > 0 {
+            for event in generator.step(b, &model)? {
+                match event {
+                    Event::Token { token, .. } => {
+                        first.get_or_insert_with(|| begin.elapsed().as_secs_f64());
+                        if !args.json {
+                            print!("{}", stream.push(token)?);
+                            std::io::stdout().flush()?;
+                        }
+                    }
+                    Event::Done { tokens, .. } => all = tokens,
+                    Event::Refused { reason, .. } => bail!("{reason}"),
+                }
+            }
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        if args.json {
+            let text = model_qwen2::tokenizer::Tokenize::decode(&assets.tokenizer, &all, Decoding::SkipSpecials)?;
+            let first = first.unwrap_or(seconds);
+            let report = json!({
+                "text": text,
+                "prompt_tokens": prompt,
+                "tokens": all,
+                "prefill_seconds": first,
+                "decode_tokens_per_second": (all.len().saturating_sub(1)) as f64 / (seconds - first).max(1e-9),
+            });
+            println!("{report:#}");
+            return Ok(());
+        }
+        println!("{}", stream.finish()?);
+        let first = first.unwrap_or(seconds);
+        let rate = all.len().saturating_sub(1) as f64 / (seconds - first).max(1e-9);
+        eprintln!(
+            "{prompt_tokens} tokens read in {first:.2} s, {} written at {rate:.1} a second",
+            all.len()
+        );
+        Ok(())
+    }
+}
+
+fn turns(args: &Args) -> Turns {
+    if args.raw {
+        return Turns::Text(args.prompt.clone());
+    }
+    let message = |role: &str, content: &str| {
+        let mut m: Map<String, Value> = Map::new();
+        m.insert("role".into(), role.into());
+        m.insert("content".into(), content.into());
+        m
+    };
+    let system = args.system.as_deref().map(|s| message("system", s));
+    Turns::Messages(system.into_iter().chain([message("user", &args.prompt)]).collect())
+}

@@ -1,0 +1,111 @@
+//! The commands. Each is a thin shell: it reads its arguments, calls the library, prints what came of it.
+mod convert;
+mod demo;
+mod eval;
+mod generate;
+mod sft;
+mod verify;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use cpu_backend::{Cpu, Settings};
+use half::bf16;
+use kernel::backend::{Decode, Vector};
+use model_qwen2::tensors::Element;
+use proximal::dtype::Dtype;
+
+#[derive(Parser)]
+#[command(
+    name = "proximal",
+    version,
+    about = "Post-training of language models, from first principles"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a tiny model made in memory, from nothing to a folder, in under two minutes
+    Demo(demo::Args),
+    /// Fine-tune a model on answers
+    #[command(disable_help_flag = true)]
+    Sft(sft::Args),
+    /// Answer one prompt
+    Generate(generate::Args),
+    /// Answer every prompt of a dataset, into JSON lines; goes on where it stopped
+    Eval(eval::Args),
+    /// Make a Hugging Face folder of a GGUF file
+    Convert(convert::Args),
+    /// Check gradient cases on disk against this code's numbers
+    Verify(verify::Args),
+}
+
+/// Runs the command line. 0: done; 1: the answer is no; 2: could not be done, the reason is on standard error; 130: ended
+/// early by a signal, everything saved.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Sft(args) => sft::run(args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Eval(args) => eval::run(args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// The status of a run that a signal ended early.
+fn interrupted() -> ExitCode {
+    ExitCode::from(130)
+}
+
+/// Compute precision, as an argument.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Precision {
+    /// Plain loops in double precision, for checks on small models
+    F64,
+    /// Single precision
+    #[default]
+    F32,
+    /// bfloat16 with f32 sums
+    Bf16,
+}
+
+impl From<Precision> for Dtype {
+    fn from(p: Precision) -> Self {
+        match p {
+            Precision::F64 => Self::F64,
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Work that runs on any backend.
+trait Work {
+    type Output;
+    fn run<B: Decode + Vector>(self, b: &B) -> Result<Self::Output>
+    where
+        B::Real: Element;
+}
+
+/// The one match on the backend: `work` on the CPU in this precision.
+fn on_cpu<W: Work>(precision: Precision, threads: Option<usize>, work: W) -> Result<W::Output> {
+    let mut settings = Settings::detect()?;
+    if let Some(threads) = threads {
+        settings.threads = threads;
+    }
+    match precision {
+        Precision::F64 => work.run(&Cpu::<f64>::oracle()),
+        Precision::F32 => work.run(&Cpu::<f32>::new(settings)),
+        Precision::Bf16 => work.run(&Cpu::<bf16>::new(settings)),
+    }
+}

@@ -1,0 +1,376 @@
+//! Answers to prompts, by the row: greedy or sampled, many at a time, in order, resumable.
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use kernel::backend::Decode;
+use kernel::sample::Sampling;
+use kernel::transformer::Model;
+use model_qwen2::Error;
+use model_qwen2::chat::{ChatTemplate, GenerationPrompt, Inputs};
+use model_qwen2::generate::{Event, Finish, Generator, Request, Settings};
+use model_qwen2::tokenizer::{Decoding, Specials, Tokenize};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::assets::Assets;
+use crate::checkpoint::Stop;
+use crate::data::{Dataset, Item, Turns};
+
+/// How answers are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Answering {
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Key of the draws.
+    pub seed: u64,
+    /// Tokens in an answer, at most.
+    pub max_new_tokens: usize,
+    /// Answers made side by side, at most.
+    pub batch: usize,
+    /// Bytes of KV cache, at most; room for one whole answer there always is.
+    pub cache_bytes: usize,
+}
+
+impl Default for Answering {
+    fn default() -> Self {
+        Self {
+            sampling: Sampling::GREEDY,
+            seed: 0,
+            max_new_tokens: 256,
+            batch: 8,
+            cache_bytes: 1 << 30,
+        }
+    }
+}
+
+/// An answer, or why there is none.
+pub type Answer = Result<Answered, String>;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Its text, without the special tokens that end it.
+    pub text: String,
+    /// Its tokens, with those.
+    pub tokens: usize,
+    /// Why it ended.
+    pub finish: Finish,
+}
+
+/// The answers to `prompts` (token ids, or why there are none), handed to `take` in their order, each as soon as all
+/// before it are there. `take` says whether to go on. Errors: the device's, and `take`'s.
+pub fn answer<B: Decode>(
+    b: &B,
+    model: &Model<B>,
+    assets: &Assets,
+    prompts: &[Result<Vec<u32>, String>],
+    how: &Answering,
+    mut take: impl FnMut(usize, Answer) -> Result<Go>,
+) -> Result<()> {
+    let longest = prompts.iter().flatten().map(Vec::len).max().unwrap_or(0);
+    let one = longest + how.max_new_tokens.min(model.context().saturating_sub(longest));
+    let row_bytes = cache_row_bytes(model) * size_of::<B::Real>();
+    let rows = (how.cache_bytes / row_bytes.max(1))
+        .min(one * how.batch.min(prompts.len()))
+        .max(one);
+    let settings = Settings {
+        sampling: how.sampling,
+        seed: how.seed,
+        stop: assets.stop_tokens(),
+        batch: how.batch,
+        // A sequence takes whole blocks.
+        cache_rows: rows + 32 * how.batch,
+    };
+    let mut generator = Generator::new(b, model, settings)?;
+    let mut ready: BTreeMap<usize, Answer> = BTreeMap::new();
+    for (i, prompt) in prompts.iter().enumerate() {
+        match prompt {
+            Ok(ids) => generator.submit(Request {
+                id: i as u32,
+                completion: 0,
+                prompt: ids.clone(),
+                max_new_tokens: how.max_new_tokens,
+            }),
+            Err(reason) => {
+                ready.insert(i, Err(reason.clone()));
+            }
+        }
+    }
+    let mut next = 0;
+    loop {
+        while let Some(answer) = ready.remove(&next) {
+            if take(next, answer)? == Go::Stop {
+                return Ok(());
+            }
+            next += 1;
+        }
+        if generator.pending() == 0 {
+            return Ok(());
+        }
+        for event in generator.step(b, model)? {
+            match event {
+                Event::Token { .. } => {}
+                Event::Done { id, tokens, finish, .. } => {
+                    let text = assets.tokenizer.decode(&tokens, Decoding::SkipSpecials);
+                    let answered = text.map(|text| Answered {
+                        text,
+                        tokens: tokens.len(),
+                        finish,
+                    });
+                    ready.insert(id as usize, answered.map_err(|e| e.to_string()));
+                }
+                Event::Refused { id, reason } => {
+                    ready.insert(id as usize, Err(reason));
+                }
+            }
+        }
+    }
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// With the next answer.
+    On,
+    /// No: leave the rest.
+    Stop,
+}
+
+/// Numbers that one position takes in the KV cache.
+fn cache_row_bytes<B: Decode>(model: &Model<B>) -> usize {
+    2 * model.config.layers * model.config.kv_heads * model.config.head_dim
+}
+
+/// Greedy answers to plain questions.
+pub fn ask<B: Decode>(b: &B, model: &Model<B>, assets: &Assets, questions: &[String]) -> Result<Vec<String>> {
+    let prompts: Vec<_> = questions
+        .iter()
+        .map(|q| prompt_ids(assets, &user_message(q), Map::new()).map_err(|e| e.to_string()))
+        .collect();
+    let mut answers = Vec::new();
+    answer(b, model, assets, &prompts, &Answering::default(), |_, a| {
+        answers.push(a.map_or_else(|e| format!("error: {e}"), |a| a.text));
+        Ok(Go::On)
+    })?;
+    Ok(answers)
+}
+
+/// A question as a conversation of one message.
+pub fn user_message(question: &str) -> Turns {
+    let mut message = Map::new();
+    message.insert("role".into(), "user".into());
+    message.insert("content".into(), question.into());
+    Turns::Messages(vec![message])
+}
+
+/// The tokens of a prompt: plain text as it is, messages through the chat template up to the assistant's turn.
+pub fn prompt_ids(assets: &Assets, prompt: &Turns, variables: Map<String, Value>) -> Result<Vec<u32>, Error> {
+    match prompt {
+        Turns::Text(text) => assets.tokenizer.encode(text, Specials::Add),
+        Turns::Messages(_) => {
+            let text = prompt_text(&assets.template, prompt, variables)?;
+            assets.tokenizer.encode(&text, Specials::Omit)
+        }
+    }
+}
+
+fn prompt_text(template: &ChatTemplate, prompt: &Turns, variables: Map<String, Value>) -> Result<String, Error> {
+    match prompt {
+        Turns::Text(text) => Ok(text.clone()),
+        Turns::Messages(messages) => {
+            let tools = match variables.get("tools") {
+                Some(Value::Array(tools)) => Some(tools.as_slice()),
+                _ => None,
+            };
+            let inputs = Inputs {
+                tools,
+                documents: None,
+                variables: Some(&variables),
+            };
+            template.render(messages, inputs, GenerationPrompt::Add)
+        }
+    }
+}
+
+/// What an evaluation came to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// Rows in the file.
+    pub rows: usize,
+    /// Of them, those that were there before.
+    pub resumed: usize,
+    /// Rows written now that hold an error.
+    pub errors: usize,
+    /// Tokens generated now.
+    pub tokens: usize,
+    /// Time of this process for them.
+    pub seconds: f64,
+    /// Whether a signal ended it early.
+    pub stopped: bool,
+}
+
+/// Writes one JSON line for each prompt of `dataset` into `output`, in order, each flushed: `index`, the pass-through
+/// columns, `prompt`, `answer`, `tokens`, `finish`, and the data's own answer as `reference`; or `error` in place of the
+/// answer. A file that is there is gone on with: whole lines are kept, a cut one is written again. Errors: a file of
+/// other data; the system's.
+pub fn evaluate<B: Decode>(
+    b: &B,
+    model: &Model<B>,
+    assets: &Assets,
+    dataset: &Dataset,
+    how: &Answering,
+    output: &Path,
+    stop: &Stop,
+    mut progress: impl FnMut(usize, &Summary),
+) -> Result<Summary> {
+    let mut rows = Vec::new();
+    let mut prompts = Vec::new();
+    for (i, item) in dataset.items.iter().enumerate() {
+        let variables = dataset.variables(i);
+        let (mut row, ids) = match item.sample.prompt() {
+            Some(prompt) => {
+                let ids = prompt_ids(assets, &prompt, variables.clone()).map_err(|e| e.to_string());
+                (row_of(item, prompt_value(&prompt)), ids)
+            }
+            None => (
+                row_of(item, Value::Null),
+                Err("this row has no prompt to answer".to_string()),
+            ),
+        };
+        if let Some(reference) = reference(item) {
+            row.insert("reference".into(), reference);
+        }
+        rows.push(row);
+        prompts.push(ids);
+    }
+    let (mut file, done) = open_output(output, &rows)?;
+    let mut summary = Summary {
+        rows: done,
+        resumed: done,
+        ..Summary::default()
+    };
+    let begin = Instant::now();
+    answer(b, model, assets, &prompts[done..], how, |i, answer| {
+        let mut row = rows[done + i].clone();
+        match answer {
+            Ok(a) => {
+                summary.tokens += a.tokens;
+                row.insert("answer".into(), a.text.into());
+                row.insert("tokens".into(), a.tokens.into());
+                let finish = match a.finish {
+                    Finish::Stop => "stop",
+                    Finish::Length => "length",
+                };
+                row.insert("finish".into(), finish.into());
+            }
+            Err(reason) => {
+                summary.errors += 1;
+                row.insert("error".into(), reason.into());
+            }
+        }
+        let line = Value::Object(row).to_string() + "\n";
+        file.write_all(line.as_bytes()).map_err(Error::io(output, "write"))?;
+        file.flush().map_err(Error::io(output, "write"))?;
+        summary.rows += 1;
+        summary.seconds = begin.elapsed().as_secs_f64();
+        progress(dataset.items.len(), &summary);
+        summary.stopped = stop.requested();
+        Ok(if summary.stopped { Go::Stop } else { Go::On })
+    })?;
+    file.sync_all().map_err(Error::io(output, "sync"))?;
+    Ok(summary)
+}
+
+fn row_of(item: &Item, prompt: Value) -> Map<String, Value> {
+    let mut row = Map::new();
+    row.insert("index".into(), item.index.into());
+    for (name, value) in &item.columns {
+        // What this program writes wins: a column of the same name keeps its value under another.
+        let name = match OWN.contains(&name.as_str()) {
+            true => format!("data.{name}"),
+            false => name.clone(),
+        };
+        row.insert(name, value.clone());
+    }
+    row.insert("prompt".into(), prompt);
+    row
+}
+
+const OWN: [&str; 7] = ["index", "prompt", "reference", "answer", "tokens", "finish", "error"];
+
+/// A text as it is, a conversation of one user message as its content, another as its messages.
+fn prompt_value(prompt: &Turns) -> Value {
+    match prompt {
+        Turns::Text(text) => text.as_str().into(),
+        Turns::Messages(messages) => match messages.as_slice() {
+            [only] if only.get("role") == Some(&json!("user")) => only.get("content").cloned().unwrap_or_default(),
+            all => json!(all),
+        },
+    }
+}
+
+/// The answer that the data holds.
+fn reference(item: &Item) -> Option<Value> {
+    use crate::data::Sample;
+    let last = |messages: &[Map<String, Value>]| {
+        let last = messages.last().filter(|m| m.get("role") == Some(&json!("assistant")));
+        last.and_then(|m| m.get("content").cloned())
+    };
+    match &item.sample {
+        Sample::PromptCompletion {
+            completion: Turns::Text(text),
+            ..
+        } => Some(text.as_str().into()),
+        Sample::PromptCompletion {
+            completion: Turns::Messages(messages),
+            ..
+        } => last(messages),
+        Sample::Messages(messages) => last(messages),
+        Sample::Text(_) | Sample::PromptOnly { .. } | Sample::Preference { .. } => None,
+    }
+}
+
+/// Opens the output for going on: after its last whole line, which must be that of the row before the next.
+fn open_output(path: &Path, rows: &[Map<String, Value>]) -> Result<(File, usize)> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(Error::io(path, "open"))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+    let mut done = 0;
+    for line in bytes[..whole].split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
+        let at = format!("line {}", done + 1);
+        let found: Map<String, Value> = serde_json::from_slice(line)
+            .map_err(|e| Error::invalid(path, at.as_str(), "a row of an evaluation", e.to_string()))?;
+        let Some(row) = rows.get(done) else {
+            let found = "more rows than that";
+            return Err(Error::invalid(path, at, format!("the {} rows of this data", rows.len()), found).into());
+        };
+        for key in ["index", "prompt"] {
+            if found.get(key) != row.get(key) {
+                let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
+                return Err(Error::invalid(
+                    path,
+                    format!("{at}, {key}"),
+                    format!("{}, to go on with an evaluation of this data", show(row.get(key))),
+                    show(found.get(key)),
+                )
+                .into());
+            }
+        }
+        done += 1;
+    }
+    file.set_len(whole as u64).map_err(Error::io(path, "cut"))?;
+    file.seek(SeekFrom::Start(whole as u64))
+        .map_err(Error::io(path, "seek in"))?;
+    Ok((file, done))
+}

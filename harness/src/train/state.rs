@@ -1,0 +1,145 @@
+//! Checkpoints of a learner, and the model folder at the end.
+//!
+//! A checkpoint is a model folder that transformers loads (the f32 masters), with `optimizer.safetensors` (the moments,
+//! f32) and `trainer_state.json` beside it.
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use kernel::backend::{Memory, Ops, Vector};
+use kernel::optim::Learner;
+use kernel::real::Real;
+use model_qwen2::folder::{self, Folder, file_specs};
+use model_qwen2::tensors::{Dtype, Element, Tensors, write_safetensors};
+use model_qwen2::{Error, tensors};
+use serde::{Deserialize, Serialize};
+
+use super::Window;
+use crate::assets::Assets;
+use crate::checkpoint::{Best, Checkpoint, Writer};
+
+const STATE: &str = "trainer_state.json";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
+
+/// What a run needs beside the learner to go on bit for bit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainerState {
+    /// Optimizer steps done: the data's cursor too.
+    pub step: u64,
+    /// Tokens seen.
+    pub num_tokens: u64,
+    /// Sums since the last line of the log.
+    pub window: Window,
+    /// The best evaluation.
+    pub best: Option<Best>,
+    /// CRC-32 of the tokenised data: other data is another run.
+    pub data: String,
+    /// The instruction set that computed it: on another one the run goes on within rounding, not bit for bit.
+    pub isa: String,
+    /// The configuration of the run.
+    pub config: toml::Table,
+}
+
+/// A checkpoint, read.
+pub struct Restored {
+    /// The trainer's part.
+    pub state: TrainerState,
+    /// The parameters.
+    pub folder: Folder,
+    moments: Tensors,
+}
+
+/// Reads the checkpoint in `path`. Errors: a file that is missing or broken.
+pub fn read_state(path: &Path) -> Result<Restored> {
+    let file = path.join(STATE);
+    let text = std::fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
+    let state =
+        serde_json::from_str(&text).map_err(|e| Error::invalid(&file, "JSON", "a trainer's state", e.to_string()))?;
+    Ok(Restored {
+        state,
+        folder: Folder::open(path)?,
+        moments: Tensors::open_file(path.join(OPTIMIZER))?,
+    })
+}
+
+impl Restored {
+    /// Puts moments and step into a learner whose parameters were loaded from [`Restored::folder`].
+    pub fn restore<B: Ops + Vector>(&self, b: &B, learner: &mut Learner<B>) -> Result<()>
+    where
+        B::Real: Element,
+    {
+        let names: Vec<_> = file_specs(learner.specs(), Dtype::F32);
+        for (prefix, moments) in MOMENTS.iter().zip(&mut learner.moments) {
+            for (spec, acc) in names.iter().zip(moments.iter_mut()) {
+                let view = self.moments.get(&format!("{prefix}.{}", spec.name), &spec.shape)?;
+                b.upload(acc, &view.to_vec::<B::Real>()?)?;
+            }
+        }
+        learner.steps = self.state.step;
+        Ok(())
+    }
+}
+
+/// Writes `checkpoint-<step>` into `output`, whole or not at all.
+pub fn save_checkpoint<B: Ops + Vector>(
+    b: &B,
+    output: &Path,
+    assets: &Assets,
+    learner: &Learner<B>,
+    state: &TrainerState,
+) -> Result<Checkpoint>
+where
+    B::Real: Element,
+{
+    let writer = Writer::begin(output, state.step)?;
+    save_model(b, writer.path(), assets, learner, Dtype::F32)?;
+    let specs: Vec<tensors::Spec> = MOMENTS
+        .iter()
+        .flat_map(|prefix| {
+            let named = move |s: tensors::Spec| tensors::Spec {
+                name: format!("{prefix}.{}", s.name),
+                ..s
+            };
+            file_specs(learner.specs(), Dtype::F32).into_iter().map(named)
+        })
+        .collect();
+    let mut accs = learner.moments.iter().flat_map(|m| m.iter());
+    write_safetensors(writer.path().join(OPTIMIZER), &specs, |_, sink| {
+        let Some(acc) = accs.next() else {
+            unreachable!("one moment for each of the specs made from them")
+        };
+        sink.put(&host(b, acc)?)
+    })?;
+    let mut writer = writer;
+    let text = serde_json::to_vec_pretty(state).context("the trainer's state as JSON")?;
+    writer.write(STATE, &text)?;
+    Ok(writer.commit()?)
+}
+
+/// Writes the learner's parameters as a model folder: config.json, weights, tokenizer.
+pub fn save_model<B: Ops + Vector>(
+    b: &B,
+    path: &Path,
+    assets: &Assets,
+    learner: &Learner<B>,
+    dtype: Dtype,
+) -> Result<()>
+where
+    B::Real: Element,
+{
+    let masters: Vec<_> = learner.masters.iter().collect();
+    let (config, generation) = (&assets.folder.config, assets.folder.generation.as_ref());
+    folder::save(path, config, generation, learner.specs(), dtype, |i| {
+        host(b, masters[i])
+    })?;
+    assets.tokenizer.save(path)?;
+    Ok(())
+}
+
+fn host<B: Memory>(b: &B, acc: &kernel::mat::Mat<B::Acc>) -> Result<Vec<B::Real>, Error> {
+    let mut host = vec![B::Real::ZERO; acc.len()];
+    b.download(&mut host, acc)
+        .map_err(|e| Error::io("device", "read")(std::io::Error::other(e)))?;
+    Ok(host)
+}

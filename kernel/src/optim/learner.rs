@@ -1,0 +1,193 @@
+//! A model with what training adds to it: masters, gradients, moments.
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::backend::{AdamW, Decode, Memory, Ops, Vector};
+use crate::batch::Batch;
+use crate::config::Config;
+use crate::mat::Use;
+use crate::params::{Kind, ValueHead};
+use crate::params::{Params, Spec};
+use crate::transformer::{Accs, Cotangent, Keep, Model, Scores, Workspace, load_acc};
+
+/// Which parameters decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decay {
+    /// All: as torch.optim.AdamW over all parameters.
+    All,
+    /// Matrices only, not norms and biases: as transformers' Trainer.
+    Matrices,
+}
+
+/// What one optimizer step is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hyper {
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// AdamW's decays of the moments.
+    pub betas: (f64, f64),
+    /// AdamW's epsilon.
+    pub eps: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Which parameters decay.
+    pub decay: Decay,
+    /// The gradient's global norm is clipped to this; infinite for no clipping.
+    pub max_grad_norm: f64,
+}
+
+/// Why a step was not taken; parameters and moments are as before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepError<E> {
+    /// A gradient is infinite or not a number.
+    NonFinite {
+        /// The first such parameter.
+        tensor: String,
+    },
+    /// The device's own error.
+    Backend(E),
+}
+
+impl<E: fmt::Display> fmt::Display for StepError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NonFinite { tensor } => write!(
+                f,
+                "the gradient of {tensor} is not finite: nothing was updated; try a lower learning rate, more warm-up, or f32"
+            ),
+            Self::Backend(e) => e.fmt(f),
+        }
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for StepError<E> {}
+
+impl<E> From<E> for StepError<E> {
+    fn from(e: E) -> Self {
+        Self::Backend(e)
+    }
+}
+
+/// A model in training. One optimizer step is: [`Learner::zero_grads`]; for each micro-batch [`Learner::score`], the
+/// objective, [`Learner::backward`]; [`Learner::update`].
+pub struct Learner<B: Memory> {
+    /// Working weights, always those of the masters.
+    pub model: Model<B>,
+    /// The parameters.
+    pub masters: Accs<B>,
+    /// Their gradients.
+    pub grads: Accs<B>,
+    /// First and second moments.
+    pub moments: [Accs<B>; 2],
+    /// Optimizer steps taken.
+    pub steps: u64,
+    ws: Workspace<B>,
+}
+
+impl<B: Ops + Vector> Learner<B> {
+    /// A learner for a model whose parameters `fill` makes, one at a time. `context` is the longest sequence. Errors: those
+    /// of `fill`, out of memory.
+    pub fn load<E: From<B::Error>>(
+        b: &B,
+        config: Config,
+        value: ValueHead,
+        context: usize,
+        keep: Keep,
+        mut fill: impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut model = Model::zeros(b, config, value, context, Use::Training)?;
+        let masters = {
+            let fill = core::cell::RefCell::new(&mut fill);
+            let one = |s: &Spec| load_acc(b, s, &mut *fill.borrow_mut());
+            model.specs.try_map(one, one)?
+        };
+        model.prepare(b, &masters);
+        let zeros = || {
+            let one = |s: &Spec| b.acc(s.shape.0, s.shape.1);
+            model.specs.try_map(one, one)
+        };
+        let (grads, moments) = (zeros()?, [zeros()?, zeros()?]);
+        let ws = Workspace::new(b, &model, keep, 1, 1)?;
+        Ok(Self {
+            model,
+            masters,
+            grads,
+            moments,
+            steps: 0,
+            ws,
+        })
+    }
+
+    /// Names, kinds and shapes of the parameters.
+    pub fn specs(&self) -> &Params<Spec> {
+        &self.model.specs
+    }
+
+    /// Forgets the last step's gradients.
+    pub fn zero_grads(&mut self, b: &B) {
+        self.grads.iter_mut().for_each(|g| b.zero(g));
+    }
+
+    /// Scores a batch; [`Learner::backward`] may follow.
+    pub fn score(&mut self, b: &B, batch: &Batch, temperature: f64) -> Result<&Scores<B::Real>, B::Error> {
+        self.model.score(b, &mut self.ws, batch, temperature)?;
+        Ok(&self.ws.scores)
+    }
+
+    /// Logits of the first n predictions scored last, see [`Model::logits`].
+    pub fn logits(&mut self, b: &B, n: usize) -> Result<Vec<B::Real>, B::Error>
+    where
+        B: Decode,
+    {
+        self.model.logits(b, &mut self.ws, n)
+    }
+
+    /// Adds the gradient of what was scored last.
+    pub fn backward(&mut self, b: &B, cotangent: Cotangent<'_, B::Real>) -> Result<(), B::Error> {
+        self.model.backward(b, &mut self.ws, cotangent, &mut self.grads)
+    }
+
+    /// Global L2 norm of the gradients. Errors: the first tensor that is not finite, by name.
+    pub fn grad_norm(&self, b: &B) -> Result<f64, StepError<B::Error>> {
+        let mut sum = 0.0;
+        for (g, spec) in self.grads.iter().zip(self.model.specs.iter()) {
+            let square = b.dot(g, g)?;
+            if !square.is_finite() {
+                return Err(StepError::NonFinite {
+                    tensor: spec.name.clone(),
+                });
+            }
+            sum += square;
+        }
+        Ok(libm::sqrt(sum))
+    }
+
+    /// Clips the gradients by min(1, max_grad_norm / (norm + 1e-6)), takes one AdamW step, prepares the working weights.
+    /// Returns the norm before clipping. On an error nothing has changed.
+    pub fn update(&mut self, b: &B, hyper: &Hyper) -> Result<f64, StepError<B::Error>> {
+        let norm = self.grad_norm(b)?;
+        self.steps += 1;
+        let step = AdamW {
+            learning_rate: hyper.learning_rate,
+            beta1: hyper.betas.0,
+            beta2: hyper.betas.1,
+            eps: hyper.eps,
+            weight_decay: hyper.weight_decay,
+            step: self.steps,
+            grad_scale: (hyper.max_grad_norm / (norm + 1e-6)).min(1.0),
+        };
+        let no_decay = AdamW {
+            weight_decay: 0.0,
+            ..step
+        };
+        let [m, v] = &mut self.moments;
+        let parts: Vec<_> = self.masters.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).collect();
+        for (((p, m), v), (g, spec)) in parts.into_iter().zip(self.grads.iter().zip(self.model.specs.iter())) {
+            let decays = hyper.decay == Decay::All || spec.kind == Kind::Matrix;
+            b.adamw(p, m, v, g, if decays { &step } else { &no_decay });
+        }
+        self.model.prepare(b, &self.masters);
+        Ok(norm)
+    }
+}

@@ -1,0 +1,177 @@
+//! Backward: the vector-Jacobian product of the scores.
+use super::{Accs, Keep, Model, Workspace};
+use crate::backend::{HeadCotangent, Memory, Ops, Qkv, QkvMut};
+use crate::mat::{Accum, Direction, Mat};
+use crate::params::Layer;
+
+/// d loss / d score for each of the last batch's P predictions. An empty slice is zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Cotangent<'a, R> {
+    /// Of the log-probs.
+    pub dlogp: &'a [R],
+    /// Of the entropies.
+    pub dentropy: &'a [R],
+    /// Of the values.
+    pub dvalue: &'a [R],
+}
+
+impl<B: Ops> Model<B> {
+    /// grads += J' cotangent at the batch that `ws` scored last. Errors: the device's. Panics where `ws` keeps nothing
+    /// or has scored nothing.
+    pub fn backward(
+        &self,
+        b: &B,
+        ws: &mut Workspace<B>,
+        cotangent: Cotangent<'_, B::Real>,
+        grads: &mut Accs<B>,
+    ) -> Result<(), B::Error> {
+        let (Some(idx), Some(k)) = (&ws.batch, &mut ws.back) else {
+            panic!("backward: the workspace has no scored batch to differentiate");
+        };
+        let t = &mut ws.top;
+        upload_or_zero(b, &mut t.dlogp, cotangent.dlogp)?;
+        upload_or_zero(b, &mut t.dentropy, cotangent.dentropy)?;
+        let head = HeadCotangent {
+            dlogp: &t.dlogp,
+            dentropy: &t.dentropy,
+            lse: &t.lse,
+            entropy: &t.entropy,
+        };
+        let d_head = grads.head.as_mut().unwrap_or(&mut grads.embed);
+        b.head_bwd(&mut t.dh, d_head, head, &t.h, self.head(), &idx.targets, ws.temperature);
+        if let (Some(v), Some(dv), false) = (&self.weights.value, &mut grads.value, cotangent.dvalue.is_empty()) {
+            b.upload(&mut t.value_acc, cotangent.dvalue)?;
+            b.narrow(&mut t.value, &t.value_acc);
+            b.linear_bwd_w(&mut dv.weight, dv.bias.as_mut(), &t.value, &t.h);
+            b.linear_bwd_x(&mut t.dh, &t.value, &v.weight, Accum::Add);
+        }
+        b.rmsnorm_bwd(
+            &mut t.dx,
+            &mut grads.norm,
+            &t.dh,
+            &t.x,
+            &self.weights.norm,
+            &t.rstd,
+            Accum::Replace,
+        );
+        b.zero_buf(&mut k.dx);
+        b.scatter_add(&mut k.dx, &t.dx, &idx.rows);
+
+        let heads = self.heads();
+        for (i, layer) in self.weights.layers.iter().enumerate().rev() {
+            let g = &mut grads.layers[i];
+            let x = &ws.inputs[i];
+            let a = match ws.keep {
+                Keep::Everything => {
+                    let a = &mut ws.acts[i];
+                    // In the forward pass this was the input of gate and up; the norm is cheaper to redo than to keep.
+                    b.rmsnorm(&mut ws.h, &mut a.rstd_mlp, &a.mid, &layer.mlp_norm, self.config.rms_eps);
+                    a
+                }
+                Keep::Inputs | Keep::Nothing => {
+                    let a = &mut ws.acts[0];
+                    self.up_to_gate(b, layer, a, &mut ws.h, x, &idx.positions, |a| {
+                        let qkv = Qkv {
+                            q: &a.q,
+                            k: &a.k,
+                            v: &a.v,
+                        };
+                        b.attention(&mut a.o, &mut a.lse, qkv, &idx.tree, heads);
+                    });
+                    a
+                }
+            };
+            // In the forward pass this was out = mid + down(swiglu(gate, up)); dx is d out, and d mid through the residual.
+            b.swiglu(&mut ws.act, &a.gate, &a.up);
+            b.linear_bwd_w(&mut g.down.weight, g.down.bias.as_mut(), &k.dx, &ws.act);
+            b.linear_bwd_x(&mut k.dact, &k.dx, &layer.down.weight, Accum::Replace);
+            b.swiglu_bwd(&mut k.dgate, &mut k.dup, &k.dact, &a.gate, &a.up);
+            b.linear_bwd_w(&mut g.gate.weight, g.gate.bias.as_mut(), &k.dgate, &ws.h);
+            b.linear_bwd_w(&mut g.up.weight, g.up.bias.as_mut(), &k.dup, &ws.h);
+            b.linear_bwd_x(&mut k.dh, &k.dgate, &layer.gate.weight, Accum::Replace);
+            b.linear_bwd_x(&mut k.dh, &k.dup, &layer.up.weight, Accum::Add);
+            b.rmsnorm_bwd(
+                &mut k.dx,
+                &mut g.mlp_norm,
+                &k.dh,
+                &a.mid,
+                &layer.mlp_norm,
+                &a.rstd_mlp,
+                Accum::Add,
+            );
+
+            // mid = x + o(attention): dx is d mid, and d x through the residual.
+            b.linear_bwd_w(&mut g.o.weight, g.o.bias.as_mut(), &k.dx, &a.o);
+            b.linear_bwd_x(&mut k.d_o, &k.dx, &layer.o.weight, Accum::Replace);
+            let d = QkvMut {
+                q: &mut k.dq,
+                k: &mut k.dk,
+                v: &mut k.dv,
+            };
+            let qkv = Qkv {
+                q: &a.q,
+                k: &a.k,
+                v: &a.v,
+            };
+            b.attention_bwd(d, &k.d_o, &a.o, &a.lse, qkv, &idx.tree, heads);
+            b.rope(
+                &mut k.dq,
+                &self.rope,
+                &idx.positions,
+                heads.head_dim,
+                Direction::Inverse,
+            );
+            b.rope(
+                &mut k.dk,
+                &self.rope,
+                &idx.positions,
+                heads.head_dim,
+                Direction::Inverse,
+            );
+            b.rmsnorm(&mut ws.h, &mut a.rstd_attn, x, &layer.attn_norm, self.config.rms_eps);
+            qkv_bwd(b, g, layer, &mut k.dh, [&k.dq, &k.dk, &k.dv], &ws.h);
+            b.rmsnorm_bwd(
+                &mut k.dx,
+                &mut g.attn_norm,
+                &k.dh,
+                x,
+                &layer.attn_norm,
+                &a.rstd_attn,
+                Accum::Add,
+            );
+        }
+        b.embed_bwd(&mut grads.embed, &k.dx, &idx.ids);
+        Ok(())
+    }
+}
+
+type Layers<B> = Layer<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
+
+/// dh = dq Wq + dk Wk + dv Wv, and the three weights' gradients; h was their common input.
+fn qkv_bwd<B: Ops>(
+    b: &B,
+    g: &mut Layer<Mat<B::Acc>>,
+    layer: &Layers<B>,
+    dh: &mut Mat<B::Buf>,
+    [dq, dk, dv]: [&Mat<B::Buf>; 3],
+    h: &Mat<B::Buf>,
+) {
+    let mut accum = Accum::Replace;
+    for (g, w, d) in [
+        (&mut g.q, &layer.q, dq),
+        (&mut g.k, &layer.k, dk),
+        (&mut g.v, &layer.v, dv),
+    ] {
+        b.linear_bwd_w(&mut g.weight, g.bias.as_mut(), d, h);
+        b.linear_bwd_x(dh, d, &w.weight, accum);
+        accum = Accum::Add;
+    }
+}
+
+fn upload_or_zero<B: Memory>(b: &B, dst: &mut Mat<B::Acc>, src: &[B::Real]) -> Result<(), B::Error> {
+    if src.is_empty() {
+        b.zero(dst);
+        return Ok(());
+    }
+    b.upload(dst, src)
+}

@@ -1,0 +1,141 @@
+//! The transformer of Qwen2 and the Llama family: forward, backward and decode, written once over the backend traits.
+//!
+//! Per block, with x the residual stream:
+//!
+//! ```text
+//! mid = x   + o(attention(rope(q(n)), rope(k(n)), v(n)))   n = rmsnorm(x)
+//! out = mid + down(silu(gate(n)) * up(n))                  n = rmsnorm(mid)
+//! ```
+//!
+//! and after the last one, for the rows that predict something: logits = head(rmsnorm(x)).
+
+mod backward;
+mod decode;
+mod forward;
+mod workspace;
+
+use alloc::vec::Vec;
+
+pub use backward::Cotangent;
+pub use decode::{DecodeError, Decoder, SeqId};
+pub use forward::Scores;
+pub use workspace::{Keep, Workspace};
+
+use crate::backend::{Heads, Memory};
+use crate::config::Config;
+use crate::mat::{Mat, Use};
+use crate::params::{Params, Part, Spec, ValueHead};
+use crate::rope;
+
+/// Working weights: matrices in the backend's layout, vectors at compute precision.
+pub type Weights<B> = Params<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
+
+/// One `Acc` matrix for each parameter: masters, gradients, moments.
+pub type Accs<B> = Params<Mat<<B as Memory>::Acc>>;
+
+/// A transformer's configuration and working weights.
+pub struct Model<B: Memory> {
+    /// Shape and constants.
+    pub config: Config,
+    /// Names and shapes of the parameters.
+    pub specs: Params<Spec>,
+    /// Working weights.
+    pub weights: Weights<B>,
+    rope: Mat<B::Acc>,
+}
+
+impl<B: Memory> Model<B> {
+    /// A model of zeros that takes sequences of up to `context` tokens. Errors: out of memory.
+    pub fn zeros(b: &B, config: Config, value: ValueHead, context: usize, usage: Use) -> Result<Self, B::Error> {
+        let specs = Params::specs(&config, value);
+        let weights = specs.try_map(
+            |s| b.weight(s.shape.0, s.shape.1, usage),
+            |s| b.buf(s.shape.0, s.shape.1),
+        )?;
+        let table = rope::table(&config.rope, config.head_dim, context);
+        let mut rope = b.acc(context, config.head_dim)?;
+        b.upload(&mut rope, &table)?;
+        Ok(Self {
+            config,
+            specs,
+            weights,
+            rope,
+        })
+    }
+
+    /// A model whose every parameter is made by `fill`, one at a time, so that no second copy of all is ever there.
+    pub fn load<E: From<B::Error>>(
+        b: &B,
+        config: Config,
+        value: ValueHead,
+        context: usize,
+        usage: Use,
+        mut fill: impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut model = Self::zeros(b, config, value, context, usage)?;
+        for (spec, part) in model.specs.iter().zip(model.weights.parts_mut()) {
+            let acc = load_acc(b, spec, &mut fill)?;
+            set(b, part, &acc);
+        }
+        Ok(model)
+    }
+
+    /// Takes the masters' values over: once per optimizer step.
+    pub fn prepare(&mut self, b: &B, masters: &Accs<B>) {
+        for (part, master) in self.weights.parts_mut().into_iter().zip(masters.iter()) {
+            set(b, part, master);
+        }
+    }
+
+    /// Longest sequence.
+    pub fn context(&self) -> usize {
+        self.rope.rows
+    }
+
+    /// H, K, D.
+    pub fn heads(&self) -> Heads {
+        heads(&self.config)
+    }
+
+    /// The matrix of the output head: its own or the embedding.
+    pub(crate) fn head(&self) -> &Mat<B::Weight> {
+        self.weights.head.as_ref().unwrap_or(&self.weights.embed)
+    }
+
+    #[track_caller]
+    fn check_positions(&self, positions: &[u32]) {
+        if let Some(&p) = positions.iter().find(|&&p| p as usize >= self.context()) {
+            panic!("position {p} is outside the context of {} tokens", self.context());
+        }
+    }
+}
+
+/// H, K, D of a configuration.
+pub(crate) fn heads(c: &Config) -> Heads {
+    Heads {
+        heads: c.heads,
+        kv_heads: c.kv_heads,
+        head_dim: c.head_dim,
+    }
+}
+
+/// A parameter made by `fill`, at accumulator precision.
+pub(crate) fn load_acc<B: Memory, E: From<B::Error>>(
+    b: &B,
+    spec: &Spec,
+    fill: &mut impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,
+) -> Result<Mat<B::Acc>, E> {
+    let mut host = Vec::new();
+    host.resize(spec.shape.0 * spec.shape.1, B::Real::default());
+    fill(spec, &mut host)?;
+    let mut acc = b.acc(spec.shape.0, spec.shape.1)?;
+    b.upload(&mut acc, &host)?;
+    Ok(acc)
+}
+
+fn set<B: Memory>(b: &B, part: Part<&mut Mat<B::Weight>, &mut Mat<B::Buf>>, value: &Mat<B::Acc>) {
+    match part {
+        Part::Matrix(w) => b.prepare(w, value),
+        Part::Vector(v) => b.narrow(v, value),
+    }
+}
