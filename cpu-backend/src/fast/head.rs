@@ -352,12 +352,12 @@ fn gradient_of_logits<S: Simd, T: Elem>(
     rows: Rows<'_, T>,
 ) {
     let inverse = s.splat(rows.inverse);
-    let lse = s.splat(rows.lse[row]);
+    let minus_lse = s.splat(-rows.lse[row]);
     let (dlogp, dentropy) = (s.splat(rows.dlogp[row]), s.splat(rows.dentropy[row]));
     let entropy = s.splat(rows.entropy[row]);
     let minus = s.splat(-rows.inverse);
     for z in z[..tokens.next_multiple_of(S::LANES)].chunks_exact_mut(S::LANES) {
-        let logp = s.sub(s.mul(s.load(z), inverse), lse);
+        let logp = s.fma(s.load(z), inverse, minus_lse);
         let slope = s.fma(dentropy, s.add(logp, entropy), dlogp);
         s.store(z, s.mul(s.mul(exp(s, logp), slope), minus));
     }
