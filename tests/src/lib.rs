@@ -17,6 +17,7 @@
 //! |---|---|
 //! | [`program`] | the binary, built once, and what its runs said |
 //! | [`tiny`] | model folders of a few thousand numbers |
+//! | [`lab`] | a folder with such a model and a little data to train on |
 //! | [`edit`] | one number of a tensor file changed |
 //!
 //! | test | what it asks |
@@ -41,6 +42,7 @@ pub mod device;
 pub mod devices;
 pub mod edit;
 pub mod host;
+pub mod lab;
 pub mod program;
 pub mod run;
 pub mod tiny;
