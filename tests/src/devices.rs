@@ -25,19 +25,19 @@ pub fn oracle() -> Device<Cpu<f64>> {
 pub fn each(visit: &mut impl Visit) {
     visit.visit(&oracle());
     for isa in Isa::available() {
-        for threads in [1, 2] {
+        for threads in [1, 2, 3] {
             let settings = Settings { threads, isa };
-            visit.visit(&cpu(Cpu::<f32>::new(settings), settings, Precision::F32));
-            visit.visit(&cpu(Cpu::<bf16>::new(settings), settings, Precision::Bf16));
+            visit.visit(&fast(Cpu::<f32>::new(settings), settings, Precision::F32));
+            visit.visit(&fast(Cpu::<bf16>::new(settings), settings, Precision::Bf16));
         }
     }
 }
 
-fn cpu<B>(backend: B, settings: Settings, precision: Precision) -> Device<B> {
-    let family = format!("Cpu<{precision:?}> {}", settings.isa.name());
+fn fast<B: Backend>(backend: B, settings: Settings, precision: Precision) -> Device<B> {
+    let family = format!("Cpu<{precision:?}> on {}", settings.isa.name());
     Device {
         backend,
-        name: format!("{family}, threads {}", settings.threads),
+        name: format!("{family}, {} threads", settings.threads),
         family,
         precision,
         promise: Promise::BatchInvariant,

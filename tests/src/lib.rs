@@ -11,6 +11,14 @@
 //! | [`cases`] | the list of cases |
 //! | [`tolerance`] | the one table, and the comparison |
 //!
+//! Above the operations, the whole program: these drive the library and the real `proximal` binary.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`program`] | the binary, built once, and what its runs said |
+//! | [`tiny`] | model folders of a few thousand numbers |
+//! | [`edit`] | one number of a tensor file changed |
+//!
 //! | test | what it asks |
 //! |---|---|
 //! | `known` | answers worked out by hand: what self-consistency cannot see |
@@ -20,12 +28,20 @@
 //! | `shared_prefix` | a tree gives what the unshared sequences give |
 //! | `invariance` | `==`: rows beside, threads, order of segments, decode and training |
 //! | `coverage` | every method of the traits has a case |
+//! | `golden` | the reference numbers of PyTorch, and that a changed one is found |
+//! | `transformer` | the whole model: gradients, prefix trees, decode, bit by bit |
+//! | `resume` | a run that is killed and gone on with equals one that is not |
+//! | `sft`, `eval` | the commands on sound and on broken input |
+//! | `demo` | the demo reaches its goal |
 
 pub mod backward;
 pub mod case;
 pub mod cases;
 pub mod device;
 pub mod devices;
+pub mod edit;
 pub mod host;
+pub mod program;
 pub mod run;
+pub mod tiny;
 pub mod tolerance;

@@ -9,7 +9,7 @@ use super::Engine;
 use super::attention::{Layout, lay_out, score_stride};
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
-use super::gemm::{F32Mac, Lhs, Start, product, tiles};
+use super::gemm::{Lhs, Start, tiles};
 use super::linear::{MAX_TILE, widen};
 use super::out::Out;
 use super::pool::Scratch;
@@ -223,7 +223,7 @@ fn query_tile<S: Simd, T: Elem>(
                     // SAFETY: `height` rows of d numbers, a panel of d, rows of scores with room for a panel.
                     unsafe {
                         let c = c.as_mut_ptr();
-                        product::<S, f32, F32Mac>(s, c, ld, height, lhs, panel.as_ptr(), d, Start::Zero);
+                        s.product(c, ld, height, lhs, panel.as_ptr(), d, Start::Zero);
                     }
                 }
             }
@@ -259,7 +259,7 @@ fn query_tile<S: Simd, T: Elem>(
                 // SAFETY: `height` rows of ds, `len` of keys, a tile.
                 unsafe {
                     let c = tile.as_mut_ptr();
-                    product::<S, f32, F32Mac>(s, c, S::NR, height, lhs, panel.as_ptr(), len, start);
+                    s.product(c, S::NR, height, lhs, panel.as_ptr(), len, start);
                 }
                 (at, start) = (at + len, Start::Output);
             }
@@ -290,7 +290,7 @@ fn query_tile<S: Simd, T: Elem>(
                     // SAFETY: `rows` rows of at least at + key + height scores, a panel of `rows`, `height` rows of sums.
                     unsafe {
                         let c = sums.as_mut_ptr();
-                        product::<S, f32, F32Mac>(s, c, S::NR, height, lhs, panel.as_ptr(), rows, Start::Output);
+                        s.product(c, S::NR, height, lhs, panel.as_ptr(), rows, Start::Output);
                     }
                 }
             }

@@ -5,7 +5,7 @@ use kernel::mat::Accum;
 
 use super::Engine;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Mac, Start, pack_columns, product, tiles};
+use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, kernels};
@@ -178,7 +178,7 @@ fn rows_by_panels<S: Simd, T: Elem>(
             let panel = &packed[i * size..(i + 1) * size];
             // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
             unsafe {
-                product::<S, T, M<S, T>>(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
+                M::<S, T>::product(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
             }
             finish(s, target, &tile, (first, height), p * S::NR, n);
         }
@@ -288,7 +288,7 @@ kernels! {
                 unsafe {
                     let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };
                     let c = tile.as_mut_ptr();
-                    product::<S, T, M<S, T>>(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
+                    M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
                 }
                 for r in 0..height {
                     // SAFETY: the piece of work has these rows to itself.

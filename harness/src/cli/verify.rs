@@ -51,10 +51,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.device == Device::Cuda {
         anyhow::bail!("--device cuda: the CUDA backend is not part of this build yet; use --device cpu");
     }
-    let settings = Settings {
-        threads: 2,
-        isa: cpu_backend::Isa::Portable,
-    };
+    let settings = Settings::detect()?;
     let options = Options {
         dtype: match args.dtype {
             DtypeArg::F64 => Dtype::F64,
