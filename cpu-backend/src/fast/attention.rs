@@ -247,13 +247,13 @@ kernels! {
         let scale = layout.heads.scale() as f32;
         for (first, height) in tiles(group * tile.rows, S::MR) {
             let mut inverse = [0.0; 12];
-            for r in 0..height {
+            for (r, inverse) in inverse.iter_mut().enumerate().take(height) {
                 let i = first + r;
                 let scores = &mut scores[i * ld..(i + 1) * ld];
                 let visible = node.offset + tile.first + i % tile.rows + 1;
                 let (m, sum) = softmax(s, scores, visible, scale);
                 scores[visible..seen].fill(0.0);
-                inverse[r] = 1.0 / sum;
+                *inverse = 1.0 / sum;
                 // SAFETY: the piece of work has these heads of these rows to itself.
                 unsafe {
                     lse.put(row(i % tile.rows) * heads + kv_head * group + i / tile.rows, m + libm::logf(sum));

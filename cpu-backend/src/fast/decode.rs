@@ -204,9 +204,9 @@ kernels! {
         let scale = cache.shape.heads.scale() as f32;
         for (first, height) in tiles(count, S::MR) {
             let mut inverse = [0.0; 12];
-            for r in 0..height {
+            for (r, inverse) in inverse.iter_mut().enumerate().take(height) {
                 let (_, sum) = softmax(s, &mut scores[(first + r) * ld..][..ld], seen, scale);
-                inverse[r] = 1.0 / sum;
+                *inverse = 1.0 / sum;
             }
             for part in 0..cache.parts() {
                 let (mut at, mut start) = (0, Start::Zero);

@@ -35,7 +35,7 @@ pub(super) enum Target<'a, T> {
 /// y (rows, n) (+)= x (rows, k) w' + bias.
 pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w: &Weight<T>) {
     let Panels { rows: n, cols: k, .. } = w.layout();
-    let rows = if k == 0 { 0 } else { x.len() / k };
+    let rows = x.len().checked_div(k).unwrap_or(0);
     let layout = w.layout();
     let group = group(layout.count(), layout.len() * size_of::<T>(), engine);
     let mut team = engine.team();
@@ -48,7 +48,7 @@ pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w
 /// dx (rows, k) (+)= dy (rows, n) w.
 pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, dy: &[T], w: &Weight<T>) {
     let layout = w.layout();
-    let rows = if layout.rows == 0 { 0 } else { dy.len() / layout.rows };
+    let rows = dy.len().checked_div(layout.rows).unwrap_or(0);
     let width = layout.width;
     let count = layout.cols.div_ceil(width);
     let group = group(count, width * layout.rows * size_of::<T>(), engine);

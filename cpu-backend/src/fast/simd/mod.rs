@@ -95,6 +95,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
         t[0]
     }
 
+    /// The first lane.
+    #[inline(always)]
+    fn first(self, v: Self::V) -> f32 {
+        let mut t = [0.0; MAX_LANES];
+        self.store(&mut t, v);
+        t[0]
+    }
+
     /// The largest lane; NaN may be lost.
     #[inline(always)]
     fn largest(self, v: Self::V) -> f32 {
