@@ -225,6 +225,7 @@ pub struct Summary {
 /// columns, `prompt`, `answer`, `tokens`, `finish`, and the data's own answer as `reference`; or `error` in place of the
 /// answer. A file that is there is gone on with: whole lines are kept, a cut one is written again. Errors: a file of
 /// other data; the system's.
+#[allow(clippy::too_many_arguments)]
 pub fn evaluate<B: Decode>(
     b: &B,
     model: &Model<B>,
