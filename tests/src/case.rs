@@ -105,7 +105,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// The methods of the traits that this call puts to the test.
+    /// The methods of the traits that this call puts to the test, the one it is named after last.
     pub fn methods(&self) -> &'static [&'static str] {
         match self {
             Self::Buf => &["buf"],
@@ -119,7 +119,7 @@ impl Call {
             Self::ZeroBuf => &["zero_buf"],
             Self::Embed => &["embed"],
             Self::EmbedBwd => &["embed_bwd"],
-            Self::Gather => &["gather", "index"],
+            Self::Gather => &["index", "gather"],
             Self::ScatterAdd => &["scatter_add"],
             Self::Rmsnorm { .. } => &["rmsnorm"],
             Self::RmsnormBwd { .. } => &["rmsnorm_bwd"],
@@ -127,7 +127,7 @@ impl Call {
             Self::LinearBwdX { .. } => &["linear_bwd_x"],
             Self::LinearBwdW => &["linear_bwd_w"],
             Self::Rope { .. } => &["rope"],
-            Self::Attention { .. } => &["attention", "tree"],
+            Self::Attention { .. } => &["tree", "attention"],
             Self::AttentionBwd { .. } => &["attention_bwd"],
             Self::Swiglu => &["swiglu"],
             Self::SwigluBwd => &["swiglu_bwd"],
@@ -170,10 +170,14 @@ impl Case {
         }
     }
 
+    /// The method that the case is named after.
+    pub fn method(&self) -> &'static str {
+        self.call.methods().last().unwrap_or(&"")
+    }
+
     /// The method, and the sizes.
     pub fn name(&self) -> String {
-        let methods = self.call.methods();
-        format!("{} [{}]", methods[methods.len() - 1], self.label)
+        format!("{} [{}]", self.method(), self.label)
     }
 
     /// With ids, row numbers, positions or targets.

@@ -17,7 +17,7 @@ const GUARD: usize = 3;
 const SENTINEL: f64 = -77.0;
 
 /// What `Buf` and `Weight` hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// f64, accumulated in f64.
     F64,
@@ -164,3 +164,6 @@ impl<B: Backend> Device<B> {
         case
     }
 }
+
+#[cfg(test)]
+mod tests;

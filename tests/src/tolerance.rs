@@ -1,8 +1,12 @@
-//! The one tolerance table. An error is measured against the larger of the number itself and the root mean square of
-//! its matrix: a sum that happens to cancel is as wrong as its neighbours, not relatively more.
+//! The one tolerance table. An error is measured against the largest of the number itself, the root mean square of its
+//! matrix and a floor: a sum that happens to cancel is as wrong as its neighbours, not relatively more, and a matrix of
+//! sums that all cancel (the gradient of a softmax over one key) is as wrong as the numbers of size one that went in.
 use crate::case::{Case, Kind, Output};
 use crate::device::Precision;
 use crate::host::Host;
+
+/// What goes into the cases is of size one; what comes out and is far smaller has cancelled.
+const FLOOR: f64 = 0.05;
 
 /// The largest error allowed in outputs of compute and of accumulator precision.
 pub struct Tolerance {
@@ -25,14 +29,14 @@ pub const TABLE: [Tolerance; 3] = [
     // Unit roundoff 6e-8; sums of up to a thousand terms.
     Tolerance {
         precision: Precision::F32,
-        buf: 5e-6,
-        acc: 5e-6,
+        buf: 3e-6,
+        acc: 3e-6,
     },
     // Unit roundoff 4e-3: an output is rounded once, its inputs are what the oracle has. `Acc` is f32 throughout.
     Tolerance {
         precision: Precision::Bf16,
-        buf: 1e-2,
-        acc: 1e-5,
+        buf: 5e-3,
+        acc: 3e-6,
     },
 ];
 
@@ -50,13 +54,45 @@ pub struct Exception {
     pub reason: &'static str,
 }
 
+const LONG_SUMS: &str = "a sum of 128 terms in the exponent, then one of 150 that cancels to a tenth of its terms";
+const SMALL_P: &str = "e^(z - lse) is off by |z - lse| roundoffs, and improbable tokens have 10";
+const ROUNDED_DZ: &str = "dz is rounded to bf16 before its two products, so the outputs are rounded twice";
+const ROUNDED_SUM: &str = "each addition to a row is rounded, and there are rows that are named five times";
+
 /// One reason an exception.
-pub const EXCEPTIONS: &[Exception] = &[];
+#[rustfmt::skip]
+pub const EXCEPTIONS: &[Exception] = &[
+    exception(Precision::F32, "attention", "o", 1e-5, LONG_SUMS),
+    exception(Precision::F32, "attention_decode", "o", 1e-5, LONG_SUMS),
+    exception(Precision::F32, "attention_bwd", "dq", 1e-5, LONG_SUMS),
+    exception(Precision::F32, "attention_bwd", "dk", 1e-5, LONG_SUMS),
+    exception(Precision::F32, "attention_bwd", "dv", 1e-5, LONG_SUMS),
+    exception(Precision::F32, "head_bwd", "dh", 1e-5, SMALL_P),
+    exception(Precision::F32, "head_bwd", "dw", 1e-5, SMALL_P),
+    exception(Precision::Bf16, "head_bwd", "dh", 1e-2, ROUNDED_DZ),
+    exception(Precision::Bf16, "head_bwd", "dw", 1e-2, ROUNDED_DZ),
+    exception(Precision::Bf16, "scatter_add", "dx", 2e-2, ROUNDED_SUM),
+];
+
+const fn exception(
+    precision: Precision,
+    method: &'static str,
+    output: &'static str,
+    tolerance: f64,
+    reason: &'static str,
+) -> Exception {
+    Exception {
+        precision,
+        method,
+        output,
+        tolerance,
+        reason,
+    }
+}
 
 /// The error allowed in an output of a case.
 pub fn tolerance(precision: Precision, case: &Case, output: &Output) -> f64 {
-    let method = |e: &&Exception| case.call.methods().contains(&e.method);
-    let exception = EXCEPTIONS.iter().filter(method);
+    let exception = EXCEPTIONS.iter().filter(|e| e.method == case.method());
     let exception = exception
         .filter(|e| e.precision == precision && e.output == output.name)
         .map(|e| e.tolerance);
@@ -76,7 +112,7 @@ pub fn worst(got: &Host, want: &Host) -> (f64, String) {
     let mean = want.data.iter().map(|x| x * x).sum::<f64>() / want.len().max(1) as f64;
     let mut worst = (0.0, String::from("nowhere"));
     for (i, (&got, &x)) in got.data.iter().zip(&want.data).enumerate() {
-        let scale = x.abs().max(mean.sqrt());
+        let scale = x.abs().max(mean.sqrt()).max(FLOOR);
         let error = match (got - x).abs() / scale {
             _ if got == x => 0.0,
             e if e.is_nan() => f64::INFINITY,
@@ -116,3 +152,6 @@ pub fn report(device: &str, lines: &[String]) {
         lines.len()
     );
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use kernel::backend::{Heads, Paths, Span};
 use kernel::batch::Segment;
 use kernel::mat::Use;
 use tests::case::{Call, Case, Extent};
-use tests::cases::{Sizes, all, forward};
+use tests::cases::{Checked, Sizes, all, forward};
 use tests::device::{Backend, Device, Promise};
 use tests::devices::{Visit, each};
 use tests::host::{Host, Rng, pick_rows};
@@ -57,7 +57,7 @@ impl Visit for RowsBeside {
             return;
         }
         let mut lines = Vec::new();
-        for case in all(device, Sizes::Full).iter().filter(|c| row_wise(c)) {
+        for case in all(device, Sizes::Full).iter().map(|c| &c.case).filter(|c| row_wise(c)) {
             let rows = case
                 .outputs
                 .iter()
@@ -91,12 +91,12 @@ struct Threads(HashMap<String, Vec<Vec<Vec<u64>>>>);
 impl Visit for Threads {
     fn visit<B: Backend>(&mut self, device: &Device<B>) {
         let cases = all(device, Sizes::Full);
-        let bits_of = |case: &Case| run(device, case).iter().map(bits).collect();
+        let bits_of = |c: &Checked| run(device, &c.case).iter().map(bits).collect();
         let results = || -> Vec<Vec<Vec<u64>>> { cases.iter().map(bits_of).collect() };
         let again = results();
         let first = self.0.entry(device.family.clone()).or_insert_with(results);
-        let differ = |(case, (a, b)): (&Case, (&Vec<Vec<u64>>, &Vec<Vec<u64>>))| (a != b).then(|| case.name());
-        let lines: Vec<String> = cases.iter().zip(first.iter().zip(&again)).filter_map(differ).collect();
+        let both = first.iter().zip(&again).zip(cases.iter());
+        let lines: Vec<String> = both.filter(|((a, b), _)| a != b).map(|(_, c)| c.case.name()).collect();
         report(&device.name, &lines);
     }
 }
@@ -134,7 +134,7 @@ impl Visit for Order {
             return;
         }
         let mut lines = Vec::new();
-        for case in all(device, Sizes::Full) {
+        for Checked { case, .. } in all(device, Sizes::Full).iter() {
             let (Call::Attention { segments, .. } | Call::AttentionBwd { segments, .. }) = &case.call else {
                 continue;
             };
@@ -146,12 +146,12 @@ impl Visit for Order {
                 let s = segments.iter().position(|s| (s.start..s.start + s.len).contains(&row));
                 s.is_some_and(|s| !shared.contains(&s))
             };
-            let mut other = choose(&case, &rows);
+            let mut other = choose(case, &rows);
             match &mut other.call {
                 Call::Attention { segments, .. } | Call::AttentionBwd { segments, .. } => *segments = moved,
                 _ => unreachable!(),
             }
-            let (here, there) = (run(device, &case), run(device, &other));
+            let (here, there) = (run(device, case), run(device, &other));
             for ((y, here), there) in case.outputs.iter().zip(&here).zip(&there) {
                 let sums = ["dk", "dv"].contains(&y.name);
                 let at: Vec<usize> = (0..rows.len()).filter(|&i| !sums || leaf(rows[i])).collect();

@@ -6,7 +6,7 @@ use tests::case::{Call, Case, Extent, Kind};
 use tests::cases::{heads, segments};
 use tests::device::{Backend, Device, Precision};
 use tests::devices::{Visit, each};
-use tests::host::{Host, full, matrix};
+use tests::host::{Host, Rng, full, matrix, pick_rows};
 use tests::run::run;
 
 /// Runs a case on every backend and compares its outputs to the table's tolerance.
@@ -153,10 +153,36 @@ fn the_head_divides_by_the_temperature() {
         .reads_whole("w", Kind::Weight, matrix(2, 1, [0.0, 4.0]))
         .writes("logp", Kind::Acc, (2, 1))
         .writes("entropy", Kind::Acc, (2, 1))
-        .saves("lse", Kind::Acc, (2, 1));
+        .saves("lse", Kind::Acc, (2, 1))
+        .saves("best", Kind::Acc, (2, 1));
     let lse = (1.0 + 2f64.exp()).ln();
     let entropy = lse - 2.0 * 2f64.exp() / (1.0 + 2f64.exp());
-    known(case, [&[-lse, 2.0 - lse], &[entropy, entropy], &[lse, lse]]);
+    known(case, [&[-lse, 2.0 - lse], &[entropy; 2], &[lse; 2], &[2.0 - lse; 2]]);
+}
+
+/// One row asked about every token: one of them is the best, to the bit, and none is better.
+#[test]
+fn the_best_token_is_known_by_its_log_prob() {
+    struct Best;
+    impl Visit for Best {
+        fn visit<B: Backend>(&mut self, device: &Device<B>) {
+            let mut rng = Rng::new("best");
+            let (v, c) = (37, 9);
+            let one = rng.matrix(1, c);
+            let case = Case::new(Call::Head { temperature: 0.7 }, "every token")
+                .index((0..v as u32).collect())
+                .reads("h", Kind::Buf, pick_rows(&one, &vec![0; v]))
+                .reads_whole("w", Kind::Weight, rng.matrix(v, c))
+                .writes("logp", Kind::Acc, (v, 1))
+                .writes("entropy", Kind::Acc, (v, 1))
+                .saves("lse", Kind::Acc, (v, 1))
+                .saves("best", Kind::Acc, (v, 1));
+            let out = run(device, &device.round_case(&case));
+            let most = out[0].data.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            assert_eq!(out[3].data, vec![most; v], "{}", device.name);
+        }
+    }
+    each(&mut Best);
 }
 
 /// Step 1 from zero moments moves by lr g / (|g| + eps), after the decay: p = 2 - 2 lr wd - lr sign(g).

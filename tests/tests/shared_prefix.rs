@@ -68,7 +68,10 @@ fn compare<B: Backend>(device: &Device<B>, case: &Case, tree: &[Segment], heads:
     }
 
     let (shared, apart) = (run(device, case), run(device, &copies));
-    let tolerance = TABLE.iter().find(|t| t.precision == device.precision).unwrap();
+    let tolerance = TABLE
+        .iter()
+        .find(|t| t.precision == device.precision)
+        .expect("a row for every precision");
     let mut expect = |what: &str, got: &Host, want: &Host, limit: f64| {
         let (error, place) = worst(got, want);
         if error > limit {

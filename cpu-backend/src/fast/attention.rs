@@ -8,7 +8,7 @@ use kernel::backend::{Heads, Qkv};
 use super::Engine;
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
-use super::gemm::{F32Mac, Lhs, Start, product, tiles};
+use super::gemm::{Lhs, Start, tiles};
 use super::linear::widen;
 use super::out::Out;
 use super::pool::Scratch;
@@ -237,7 +237,7 @@ kernels! {
                     // SAFETY: `height` rows of d numbers, a panel of d, rows of scores with room for a panel.
                     unsafe {
                         let c = c.as_mut_ptr();
-                        product::<S, f32, F32Mac>(s, c, ld, height, lhs, panel.as_ptr(), d, Start::Zero);
+                        s.product(c, ld, height, lhs, panel.as_ptr(), d, Start::Zero);
                     }
                 }
             }
@@ -247,13 +247,13 @@ kernels! {
         let scale = layout.heads.scale() as f32;
         for (first, height) in tiles(group * tile.rows, S::MR) {
             let mut inverse = [0.0; 12];
-            for r in 0..height {
+            for (r, inverse) in inverse.iter_mut().enumerate().take(height) {
                 let i = first + r;
                 let scores = &mut scores[i * ld..(i + 1) * ld];
                 let visible = node.offset + tile.first + i % tile.rows + 1;
                 let (m, sum) = softmax(s, scores, visible, scale);
                 scores[visible..seen].fill(0.0);
-                inverse[r] = 1.0 / sum;
+                *inverse = 1.0 / sum;
                 // SAFETY: the piece of work has these heads of these rows to itself.
                 unsafe {
                     lse.put(row(i % tile.rows) * heads + kv_head * group + i / tile.rows, m + libm::logf(sum));
@@ -268,7 +268,7 @@ kernels! {
                     // SAFETY: `height` rows of scores, `len` of values, a tile.
                     unsafe {
                         let c = tile_o.as_mut_ptr();
-                        product::<S, f32, F32Mac>(s, c, S::NR, height, lhs, panel.as_ptr(), len, start);
+                        s.product(c, S::NR, height, lhs, panel.as_ptr(), len, start);
                     }
                     start = Start::Output;
                     at += len;

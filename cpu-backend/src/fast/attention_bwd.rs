@@ -8,8 +8,8 @@ use kernel::backend::{Heads, Qkv, QkvMut};
 use super::Engine;
 use super::attention::{Layout, lay_out, score_stride};
 use super::buffer::Buffer;
-use super::elem::{Elem, get, put};
-use super::gemm::{F32Mac, Lhs, Start, product, tiles};
+use super::elem::{Elem, put};
+use super::gemm::{Lhs, Start, tiles};
 use super::linear::{MAX_TILE, widen};
 use super::out::Out;
 use super::pool::Scratch;
@@ -32,6 +32,7 @@ struct Inputs<'a, T> {
 }
 
 /// `Ops::attention_bwd`.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn attention_bwd<T: Elem>(
     engine: &Engine,
     d: QkvMut<'_, Buffer<T>>,
@@ -192,11 +193,12 @@ fn query_tile<S: Simd, T: Elem>(
         let (q_row, d_o_row) = (&mut queries[r * d..][..d], &mut d_o[r * d..][..d]);
         widen(s, q_row, &inputs.q[at..at + d]);
         widen(s, d_o_row, &inputs.d_o[at..at + d]);
+        // A chain over D, as do v' is: for a row that sees one key, o = v, and their difference is exactly 0.
         let mut dot = s.splat(0.0);
-        for i in (0..d).step_by(S::LANES) {
-            dot = s.fma(get(s, &d_o_row[i..]), get(s, &inputs.o[at + i..at + d]), dot);
+        for (&d_o, o) in d_o_row.iter().zip(&inputs.o[at..at + d]) {
+            dot = s.fma(s.splat(d_o), s.splat(o.to_f32()), dot);
         }
-        dots[r] = s.sum(dot);
+        dots[r] = s.first(dot);
         for part in 0..parts {
             let from = part * S::NR;
             let columns = S::NR.min(d - from);
@@ -223,7 +225,7 @@ fn query_tile<S: Simd, T: Elem>(
                     // SAFETY: `height` rows of d numbers, a panel of d, rows of scores with room for a panel.
                     unsafe {
                         let c = c.as_mut_ptr();
-                        product::<S, f32, F32Mac>(s, c, ld, height, lhs, panel.as_ptr(), d, Start::Zero);
+                        s.product(c, ld, height, lhs, panel.as_ptr(), d, Start::Zero);
                     }
                 }
             }
@@ -259,7 +261,7 @@ fn query_tile<S: Simd, T: Elem>(
                 // SAFETY: `height` rows of ds, `len` of keys, a tile.
                 unsafe {
                     let c = tile.as_mut_ptr();
-                    product::<S, f32, F32Mac>(s, c, S::NR, height, lhs, panel.as_ptr(), len, start);
+                    s.product(c, S::NR, height, lhs, panel.as_ptr(), len, start);
                 }
                 (at, start) = (at + len, Start::Output);
             }
@@ -290,7 +292,7 @@ fn query_tile<S: Simd, T: Elem>(
                     // SAFETY: `rows` rows of at least at + key + height scores, a panel of `rows`, `height` rows of sums.
                     unsafe {
                         let c = sums.as_mut_ptr();
-                        product::<S, f32, F32Mac>(s, c, S::NR, height, lhs, panel.as_ptr(), rows, Start::Output);
+                        s.product(c, S::NR, height, lhs, panel.as_ptr(), rows, Start::Output);
                     }
                 }
             }

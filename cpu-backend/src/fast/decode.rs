@@ -8,7 +8,7 @@ use kernel::mat::{Mat, check_shape};
 use super::attention::{normalise, score_stride, softmax};
 use super::buffer::Buffer;
 use super::elem::for_each_element;
-use super::gemm::{F32Mac, Lhs, Start, product, tiles};
+use super::gemm::{Lhs, Start, tiles};
 use super::linear::{MAX_TILE, Target, linear, widen};
 use super::out::Out;
 use super::pool::Scratch;
@@ -189,7 +189,7 @@ kernels! {
                     // SAFETY: `height` rows of d numbers, a panel of d, a tile.
                     unsafe {
                         let c = tile.as_mut_ptr();
-                        product::<S, f32, F32Mac>(s, c, S::NR, height, lhs, panel.as_ptr(), d, Start::Zero);
+                        s.product(c, S::NR, height, lhs, panel.as_ptr(), d, Start::Zero);
                     }
                     for r in 0..height {
                         let columns = &tile[r * S::NR + from % S::NR..][..to - from];
@@ -204,9 +204,9 @@ kernels! {
         let scale = cache.shape.heads.scale() as f32;
         for (first, height) in tiles(count, S::MR) {
             let mut inverse = [0.0; 12];
-            for r in 0..height {
+            for (r, inverse) in inverse.iter_mut().enumerate().take(height) {
                 let (_, sum) = softmax(s, &mut scores[(first + r) * ld..][..ld], seen, scale);
-                inverse[r] = 1.0 / sum;
+                *inverse = 1.0 / sum;
             }
             for part in 0..cache.parts() {
                 let (mut at, mut start) = (0, Start::Zero);
@@ -224,7 +224,7 @@ kernels! {
                         // SAFETY: `height` rows of scores, `len` of values, a tile.
                         unsafe {
                             let c = tile.as_mut_ptr();
-                            product::<S, f32, F32Mac>(s, c, S::NR, height, lhs, panel.as_ptr(), len, start);
+                            s.product(c, S::NR, height, lhs, panel.as_ptr(), len, start);
                         }
                         start = Start::Output;
                         at += len;

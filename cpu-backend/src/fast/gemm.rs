@@ -39,6 +39,22 @@ pub trait Mac<S: Simd, T>: Copy + 'static {
     /// As unit, rounded.
     fn unit_f32(a: f32, b: f32) -> Self::X;
 
+    /// The tile's product: [`product`] compiled once for the instruction set.
+    ///
+    /// # Safety
+    /// As [`product`].
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn product(
+        s: S,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const Self::X,
+        k: usize,
+        start: Start,
+    );
+
     /// Units that k numbers take.
     fn steps(k: usize) -> usize {
         if Self::PAIRS { k.div_ceil(2) } else { k }
@@ -71,6 +87,11 @@ impl<S: Simd> Mac<S, f32> for F32Mac {
     #[inline(always)]
     fn mac(s: S, c: S::V, a: S::V, b: S::V) -> S::V {
         s.fma(a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn product(s: S, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
+        // SAFETY: the caller's promise.
+        unsafe { s.product(c, ldc, rows, lhs, panel, k, start) }
     }
     #[inline(always)]
     fn unit(a: f32, _: f32) -> f32 {
@@ -108,6 +129,11 @@ impl<S: Simd> Mac<S, bf16> for WidenMac {
     #[inline(always)]
     fn mac(s: S, c: S::V, a: S::V, b: S::V) -> S::V {
         s.fma(a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn product(s: S, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
+        // SAFETY: the caller's promise.
+        unsafe { s.product(c, ldc, rows, lhs, panel, k, start) }
     }
     #[inline(always)]
     fn unit(a: bf16, _: bf16) -> f32 {

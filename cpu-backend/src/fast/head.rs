@@ -11,7 +11,7 @@ use kernel::backend::{HeadCotangent, HeadOut};
 use super::Engine;
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Mac, Start, pack_columns, product, tiles};
+use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
 use super::linear::{MAX_TILE, left, right};
 use super::out::Out;
 use super::pool::Scratch;
@@ -179,7 +179,7 @@ kernels! {
                 // SAFETY: `height` rows of k numbers, a panel of k, rows of BLOCK logits with room for the panel.
                 unsafe {
                     let z = z[p * S::NR..].as_mut_ptr();
-                    product::<S, T, M<S, T>>(s, z, BLOCK, height, lhs, panel.as_ptr(), k, Start::Zero);
+                    M::<S, T>::product(s, z, BLOCK, height, lhs, panel.as_ptr(), k, Start::Zero);
                 }
             }
             for r in 0..height {
@@ -230,7 +230,7 @@ kernels! {
                 // SAFETY: `height` rows of k numbers, a panel of k, rows of BLOCK logits with room for the panel.
                 unsafe {
                     let z = z[p * S::NR..].as_mut_ptr();
-                    product::<S, T, M<S, T>>(s, z, BLOCK, height, lhs, panel.as_ptr(), k, Start::Zero);
+                    M::<S, T>::product(s, z, BLOCK, height, lhs, panel.as_ptr(), k, Start::Zero);
                 }
             }
             for r in 0..height {
@@ -265,7 +265,7 @@ kernels! {
                 // SAFETY: `height` rows of BLOCK numbers, a panel of `tokens` to whole units, rows of sums.
                 unsafe {
                     let (ld, n) = (hidden * S::NR, tokens.next_multiple_of(per_unit));
-                    product::<S, T, M<S, T>>(s, sum.as_mut_ptr(), ld, height, lhs, back.as_ptr(), n, Start::Output);
+                    M::<S, T>::product(s, sum.as_mut_ptr(), ld, height, lhs, back.as_ptr(), n, Start::Output);
                 }
             }
         }
@@ -281,7 +281,7 @@ kernels! {
                 // SAFETY: `count` rows of BLOCK units, a panel of `count`, both to whole units; the tile MR x NR.
                 unsafe {
                     let (c, n) = (tile.as_mut_ptr(), steps * per_unit);
-                    product::<S, T, M<S, T>>(s, c, S::NR, height, lhs, panel.as_ptr(), n, Start::Zero);
+                    M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), n, Start::Zero);
                 }
                 for r in 0..height {
                     // SAFETY: the piece of work has these rows to itself.
@@ -352,12 +352,12 @@ fn gradient_of_logits<S: Simd, T: Elem>(
     rows: Rows<'_, T>,
 ) {
     let inverse = s.splat(rows.inverse);
-    let lse = s.splat(rows.lse[row]);
+    let minus_lse = s.splat(-rows.lse[row]);
     let (dlogp, dentropy) = (s.splat(rows.dlogp[row]), s.splat(rows.dentropy[row]));
     let entropy = s.splat(rows.entropy[row]);
     let minus = s.splat(-rows.inverse);
     for z in z[..tokens.next_multiple_of(S::LANES)].chunks_exact_mut(S::LANES) {
-        let logp = s.sub(s.mul(s.load(z), inverse), lse);
+        let logp = s.fma(s.load(z), inverse, minus_lse);
         let slope = s.fma(dentropy, s.add(logp, entropy), dlogp);
         s.store(z, s.mul(s.mul(exp(s, logp), slope), minus));
     }

@@ -5,7 +5,7 @@ use kernel::mat::Accum;
 
 use super::Engine;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Mac, Start, pack_columns, product, tiles};
+use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, kernels};
@@ -35,7 +35,7 @@ pub(super) enum Target<'a, T> {
 /// y (rows, n) (+)= x (rows, k) w' + bias.
 pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w: &Weight<T>) {
     let Panels { rows: n, cols: k, .. } = w.layout();
-    let rows = if k == 0 { 0 } else { x.len() / k };
+    let rows = x.len().checked_div(k).unwrap_or(0);
     let layout = w.layout();
     let group = group(layout.count(), layout.len() * size_of::<T>(), engine);
     let mut team = engine.team();
@@ -48,7 +48,7 @@ pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w
 /// dx (rows, k) (+)= dy (rows, n) w.
 pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, dy: &[T], w: &Weight<T>) {
     let layout = w.layout();
-    let rows = if layout.rows == 0 { 0 } else { dy.len() / layout.rows };
+    let rows = dy.len().checked_div(layout.rows).unwrap_or(0);
     let width = layout.width;
     let count = layout.cols.div_ceil(width);
     let group = group(count, width * layout.rows * size_of::<T>(), engine);
@@ -178,7 +178,7 @@ fn rows_by_panels<S: Simd, T: Elem>(
             let panel = &packed[i * size..(i + 1) * size];
             // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
             unsafe {
-                product::<S, T, M<S, T>>(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
+                M::<S, T>::product(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
             }
             finish(s, target, &tile, (first, height), p * S::NR, n);
         }
@@ -288,7 +288,7 @@ kernels! {
                 unsafe {
                     let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };
                     let c = tile.as_mut_ptr();
-                    product::<S, T, M<S, T>>(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
+                    M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
                 }
                 for r in 0..height {
                     // SAFETY: the piece of work has these rows to itself.

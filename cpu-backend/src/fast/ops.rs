@@ -377,7 +377,7 @@ impl Ops for Cpu<T> {
 #[track_caller]
 fn check_qkv(op: &str, [q, k, v]: [(usize, usize); 3], tree: &Tree, heads: Heads) {
     assert!(
-        heads.kv_heads > 0 && heads.heads % heads.kv_heads == 0,
+        heads.kv_heads > 0 && heads.heads.is_multiple_of(heads.kv_heads),
         "{op}: {} heads do not share {} kv heads evenly",
         heads.heads,
         heads.kv_heads

@@ -3,6 +3,7 @@ mod convert;
 mod demo;
 mod eval;
 mod generate;
+mod sampling;
 mod sft;
 mod verify;
 

@@ -5,9 +5,11 @@
 //! into one run of tokens, which changes no number); `mean_token_accuracy` and `entropy` are means over all trained tokens
 //! since the last line of the log, not means of micro-batch means; a held-out loss is a mean over tokens, not batches.
 
+mod data;
+mod resume;
 mod samples;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -26,13 +28,13 @@ use serde::Serialize;
 pub use samples::{Example, Examples, examples};
 
 use crate::assets::Assets;
-use crate::checkpoint::{Begin, Best, OutputDir, Stop, latest_valid, prune};
+use crate::checkpoint::{Begin, Best, OutputDir, Stop, prune};
 use crate::config::{Dtype as ConfigDtype, LossType, ReportTo, Resume, Scheduler, SftConfig, Shared, Strategy};
-use crate::data::{self, DatasetConfig, Split};
 use crate::dtype::Dtype;
+use crate::eval::{Answering, ask};
 use crate::log::{Logger, Start};
 use crate::memory::peak_memory;
-use crate::train::{Plan, Restored, TrainerState, Window, read_state, save_checkpoint, save_model};
+use crate::train::{Plan, TrainerState, Window, read_state, save_checkpoint, save_model};
 
 /// What a run came to.
 #[derive(Clone, Debug, Serialize)]
@@ -76,49 +78,6 @@ fn dtype(shared: &Shared) -> Dtype {
         Ok(ConfigDtype::Bf16) => Dtype::Bf16,
         _ => Dtype::F32,
     }
-}
-
-/// Examples of a section of the configuration.
-fn load(config: &SftConfig, assets: &Assets, section: &DatasetConfig, split: Split) -> Result<Examples> {
-    let mut section = section.clone();
-    if config.own.dataset_text_field != "text" {
-        section
-            .columns
-            .entry(data::Role::Text)
-            .or_insert(config.own.dataset_text_field.clone());
-    }
-    let (dataset, report) = data::load(&section, Path::new(""), split)?;
-    let mut found = examples(assets, &dataset, &config.own)?;
-    let mut warnings = report.warnings();
-    warnings.append(&mut found.warnings);
-    Ok(Examples { warnings, ..found })
-}
-
-/// Training and held-out examples.
-fn load_all(config: &SftConfig, assets: &Assets) -> Result<(Examples, Option<Examples>)> {
-    let Some(table) = &config.shared.dataset else {
-        bail!("dataset: there is none");
-    };
-    let section: DatasetConfig = config.section("dataset", table)?;
-    let train = load(config, assets, &section, Split::Train)?;
-    let held_out = match &config.shared.eval_dataset {
-        Some(table) => {
-            let section: DatasetConfig = config.section("eval_dataset", table)?;
-            Some(load(config, assets, &section, Split::Eval)?)
-        }
-        None if section.holds_out() => Some(load(config, assets, &section, Split::HeldOut)?),
-        None => None,
-    };
-    if config.shared.eval_strategy != Strategy::No && held_out.is_none() {
-        return Err(config
-            .invalid(
-                "eval_strategy",
-                "an eval_dataset, dataset.test_size or dataset.test_split to evaluate on",
-                "none of them",
-            )
-            .into());
-    }
-    Ok((train, held_out))
 }
 
 struct Run<'a, B: Decode + Vector> {
@@ -169,26 +128,6 @@ where
     Ok(summary)
 }
 
-/// The checkpoint to go on from, where one is asked for.
-fn restore_point(config: &SftConfig, notes: &mut Vec<String>) -> Result<Option<Restored>> {
-    let path = match &config.switches.resume {
-        Resume::No => return Ok(None),
-        Resume::From(path) => crate::checkpoint::verify(path)?.path,
-        Resume::Latest => {
-            let newest = latest_valid(&config.shared.output_dir)?;
-            notes.extend(newest.warnings);
-            match newest.checkpoint {
-                Some(checkpoint) => checkpoint.path,
-                None => {
-                    notes.push("there is no checkpoint to resume from: starting at step 0".into());
-                    return Ok(None);
-                }
-            }
-        }
-    };
-    Ok(Some(read_state(&path)?))
-}
-
 impl<'a, B: Decode + Vector> Run<'a, B>
 where
     B::Real: Element,
@@ -200,11 +139,12 @@ where
             (Resume::No, true) => Begin::Overwrite,
             _ => Begin::Resume,
         };
-        let assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
-        let (train, held_out) = load_all(config, &assets)?;
+        let mut assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
+        assets.set_tokens(shared.eos_token.as_deref(), shared.pad_token.as_deref())?;
+        let (train, held_out) = data::load(config, &assets)?;
         let output = OutputDir::open(&shared.output_dir, begin)?;
         let mut notes = assets.notes.clone();
-        let restored = restore_point(config, &mut notes)?;
+        let restored = resume::restore_point(config, &mut notes)?;
 
         let context = train.context().max(held_out.as_ref().map_or(0, Examples::context));
         let max_positions = assets.folder.config.kernel.max_positions;
@@ -221,7 +161,7 @@ where
             u64::try_from(shared.max_steps).ok().filter(|&n| n > 0),
         );
         let state = match &restored {
-            Some(r) => resumed_state(config, settings, &r.state, &train, &mut notes)?,
+            Some(r) => resume::state(config, settings, &r.state, &train, &mut notes)?,
             None => TrainerState {
                 step: 0,
                 num_tokens: 0,
@@ -322,7 +262,9 @@ where
                 self.evaluate()?;
             }
             let stopping = stop.requested() && step < total;
-            if stopping || due(shared.save_strategy, step, save_every) {
+            // As transformers: the last step is saved too.
+            let last = step == total && shared.save_strategy != Strategy::No;
+            if stopping || last || due(shared.save_strategy, step, save_every) {
                 self.save()?;
             }
             if stopping {
@@ -499,7 +441,13 @@ where
         if questions.is_empty() {
             return Ok(());
         }
-        let answers = crate::eval::ask(self.b, &self.learner.model, &self.assets, questions)?;
+        let answers = ask(
+            self.b,
+            &self.learner.model,
+            &self.assets,
+            questions,
+            &Answering::default(),
+        )?;
         let path = self.output.path().join("answers.jsonl");
         let mut text = String::new();
         for (question, answer) in questions.iter().zip(&answers) {
@@ -537,39 +485,4 @@ fn add_scores<R: Real>(window: &mut Window, scores: &Scores<R>) {
     window.tokens += scores.logp.len() as f64;
     window.entropy += scores.entropy.iter().map(|h| h.to_f64()).sum::<f64>();
     window.right += scores.logp.iter().zip(&scores.best).filter(|(l, b)| l >= b).count() as f64;
-}
-
-/// The state to go on from, checked against this run's data and configuration.
-fn resumed_state(
-    config: &SftConfig,
-    settings: Settings,
-    saved: &TrainerState,
-    train: &Examples,
-    notes: &mut Vec<String>,
-) -> Result<TrainerState> {
-    let data = train.checksum();
-    if data != saved.data {
-        return Err(config
-            .invalid(
-                "dataset",
-                format!("the data that the checkpoint was trained on (checksum {})", saved.data),
-                format!("other data (checksum {data}); start anew with --overwrite_output_dir"),
-            )
-            .into());
-    }
-    for difference in config.differences(&saved.config) {
-        notes.push(format!("the configuration differs from the checkpoint's: {difference}"));
-    }
-    let isa = settings.isa.name();
-    if isa != saved.isa {
-        notes.push(format!(
-            "the checkpoint was computed with {}, this run uses {isa}: it goes on within rounding, not bit for bit",
-            saved.isa
-        ));
-    }
-    Ok(TrainerState {
-        isa: isa.into(),
-        config: config.to_toml(),
-        ..saved.clone()
-    })
 }

@@ -23,6 +23,9 @@ use fields::{Fields, read_object};
 /// The file's name in a model folder.
 pub const CONFIG_FILE: &str = "config.json";
 
+/// More layers than any model has: a file that says more lies.
+pub(crate) const MAX_LAYERS: usize = 4096;
+
 /// Which class of transformers a model is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
@@ -119,6 +122,11 @@ impl HfConfig {
         if heads.saturating_mul(head_dim) >= 1 << 28 {
             return Err(fields.invalid("num_attention_heads", format!("fewer of head_dim {head_dim}")));
         }
+        // The list of parameters is made before the first of them is missed.
+        let layers = size("num_hidden_layers")?;
+        if layers >= MAX_LAYERS {
+            return Err(fields.invalid("num_hidden_layers", format!("fewer than {MAX_LAYERS}")));
+        }
         let max_positions = size("max_position_embeddings")?;
         let flag = |key: &str| Ok::<_, Error>(fields.flag(key)?.unwrap_or(false));
         let bias = match family {
@@ -140,7 +148,7 @@ impl HfConfig {
             vocab: size("vocab_size")?,
             hidden,
             intermediate: size("intermediate_size")?,
-            layers: size("num_hidden_layers")?,
+            layers,
             heads,
             kv_heads,
             head_dim,

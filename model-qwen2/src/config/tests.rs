@@ -251,6 +251,11 @@ fn missing_and_mistyped_fields_are_named() {
         }
     }
     refused([
+        (
+            json!({ "num_hidden_layers": 5000 }),
+            "num_hidden_layers",
+            "fewer than 4096",
+        ),
         (json!({ "hidden_size": 1u64 << 40 }), "hidden_size", "below 2^28"),
         (
             json!({ "num_key_value_heads": 3 }),

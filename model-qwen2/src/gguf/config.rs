@@ -2,7 +2,7 @@
 use kernel::config::{Bias, Config, Head, Rope, RopeScaling};
 
 use super::file::Gguf;
-use crate::config::{Family, HfConfig};
+use crate::config::{Family, HfConfig, MAX_LAYERS};
 use crate::error::{Error, Result};
 
 /// llama.cpp's table of divisors of the rotary frequencies, written for Llama-3 scaling.
@@ -79,6 +79,10 @@ pub fn config(gguf: &Gguf) -> Result<HfConfig> {
             return Err(gguf.invalid(&key(name), format!("{head_dim}, the head size")));
         }
     }
+    let layers = size("block_count")?;
+    if layers >= MAX_LAYERS {
+        return Err(gguf.invalid(&key("block_count"), format!("fewer than {MAX_LAYERS}")));
+    }
     let max_positions = size("context_length")?;
     let eps = key("attention.layer_norm_rms_epsilon");
     let rms_eps = gguf
@@ -120,7 +124,7 @@ pub fn config(gguf: &Gguf) -> Result<HfConfig> {
         vocab,
         hidden,
         intermediate: size("feed_forward_length")?,
-        layers: size("block_count")?,
+        layers,
         heads,
         kv_heads,
         head_dim,

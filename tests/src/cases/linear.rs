@@ -88,7 +88,7 @@ fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {
             .writes("logp", Kind::Acc, (p, 1))
             .writes("entropy", Kind::Acc, (p, 1))
             .saves("lse", Kind::Acc, (p, 1))
-            .writes("best", Kind::Acc, (p, 1));
+            .saves("best", Kind::Acc, (p, 1));
         [logits, head]
     };
     [1.0, 0.7].into_iter().flat_map(of).collect()

@@ -7,17 +7,20 @@ mod vector;
 
 pub use attention::{heads, segments};
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
 use kernel::mat::Accum;
 
 use crate::backward::{Backward, backward, cotangents};
 use crate::case::Case;
-use crate::device::{Backend, Device};
+use crate::device::{Backend, Device, Precision};
 use crate::devices::oracle;
-use crate::host::Rng;
+use crate::host::{Host, Rng};
 use crate::run::run;
 
 /// How large the shapes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sizes {
     /// A few numbers each: every one can be differentiated numerically.
     Small,
@@ -53,12 +56,36 @@ pub fn backward_of<B: Backend>(device: &Device<B>, forward: &Case) -> Vec<Backwa
     all
 }
 
-/// Every case for this device, forward and backward, its numbers as the device can represent them.
-pub fn all<B: Backend>(device: &Device<B>, sizes: Sizes) -> Vec<Case> {
+/// A case as a precision can represent it, and what the oracle makes of it.
+pub struct Checked {
+    /// The case.
+    pub case: Case,
+    /// The oracle's outputs.
+    pub expected: Vec<Host>,
+}
+
+type Lists = Mutex<HashMap<(Precision, Sizes), Arc<Vec<Checked>>>>;
+
+/// Every case for this device, forward and backward, its numbers as the device's precision can represent them: made
+/// once for each precision.
+pub fn all<B: Backend>(device: &Device<B>, sizes: Sizes) -> Arc<Vec<Checked>> {
+    static LISTS: LazyLock<Lists> = LazyLock::new(Lists::default);
+    let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let list = lists
+        .entry((device.precision, sizes))
+        .or_insert_with(|| Arc::new(list(device, sizes)));
+    Arc::clone(list)
+}
+
+fn list<B: Backend>(device: &Device<B>, sizes: Sizes) -> Vec<Checked> {
     let mut cases = Vec::new();
     for case in forward(sizes) {
         cases.extend(backward_of(device, &case).into_iter().map(|b| b.case));
         cases.push(device.round_case(&case));
     }
-    cases
+    let check = |case| Checked {
+        expected: run(&oracle(), &case),
+        case,
+    };
+    cases.into_iter().map(check).collect()
 }

@@ -16,11 +16,22 @@ impl Scenario for Head {
         let w = weight(b, &numbers(2, vocab * hidden), hidden);
         let targets: Vec<u32> = (0..rows).map(|i| (i * 7919 % vocab) as u32).collect();
         let targets = b.index(&targets).unwrap();
-        let mut outs = [0; 3].map(|_| b.acc(rows, 1).unwrap());
-        let [logp, entropy, lse] = &mut outs;
-        b.head(HeadOut { logp, entropy, lse }, &h, &w, &targets, 0.8);
+        let mut outs = [0; 4].map(|_| b.acc(rows, 1).unwrap());
+        let [logp, entropy, lse, best] = &mut outs;
+        b.head(
+            HeadOut {
+                logp,
+                entropy,
+                lse,
+                best,
+            },
+            &h,
+            &w,
+            &targets,
+            0.8,
+        );
         let results = outs.each_ref().map(|x| read_acc(b, x));
-        let [_, entropy, lse] = &outs;
+        let [_, entropy, lse, _] = &outs;
         let (dlogp, dentropy) = (acc(b, &numbers(3, rows), 1), acc(b, &numbers(4, rows), 1));
         let cotangent = HeadCotangent {
             dlogp: &dlogp,

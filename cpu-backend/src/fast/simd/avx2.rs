@@ -3,8 +3,8 @@ use core::arch::x86_64::*;
 
 use half::bf16;
 
-use super::Simd;
-use crate::fast::gemm::WidenMac;
+use super::{Simd, out_of_line};
+use crate::fast::gemm::{F32Mac, Lhs, Start, WidenMac};
 
 /// AVX2 with FMA.
 #[derive(Clone, Copy)]
@@ -107,4 +107,15 @@ impl Simd for Avx2 {
             _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(127 << 23)))
         }
     }
+    #[inline(always)]
+    unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
+        unsafe { product(self, c, ldc, rows, lhs, panel, k, start) }
+    }
 }
+
+out_of_line!(
+    #[target_feature(enable = "avx2,fma")]
+    Avx2,
+    f32,
+    F32Mac
+);

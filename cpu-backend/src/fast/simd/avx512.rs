@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 use half::bf16;
 
 use super::Simd;
-use crate::fast::gemm::{Mac, WidenMac};
+use crate::fast::gemm::{Lhs, Mac, Start, WidenMac};
 
 macro_rules! avx512 {
     ($(#[$meta:meta])* $name:ident, $features:literal, $bf16:ty) => {
@@ -109,6 +109,19 @@ macro_rules! avx512 {
                 }
             }
             #[inline(always)]
+            unsafe fn product(
+                self,
+                c: *mut f32,
+                ldc: usize,
+                rows: usize,
+                lhs: Lhs,
+                panel: *const f32,
+                k: usize,
+                start: Start,
+            ) {
+                unsafe { f32_tile::product(Avx512(()), c, ldc, rows, lhs, panel, k, start) }
+            }
+            #[inline(always)]
             fn largest(self, v: __m512) -> f32 {
                 unsafe { _mm512_reduce_max_ps(v) }
             }
@@ -163,6 +176,19 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
         }
     }
     #[inline(always)]
+    unsafe fn product(
+        s: Avx512Bf16,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const [bf16; 2],
+        k: usize,
+        start: Start,
+    ) {
+        unsafe { pair_tile::product(s, c, ldc, rows, lhs, panel, k, start) }
+    }
+    #[inline(always)]
     fn unit(a: bf16, b: bf16) -> [bf16; 2] {
         [a, b]
     }
@@ -170,4 +196,27 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
     fn unit_f32(a: f32, b: f32) -> [bf16; 2] {
         [bf16::from_f32(a), bf16::from_f32(b)]
     }
+}
+
+mod f32_tile {
+    use super::Avx512;
+    use crate::fast::gemm::F32Mac;
+    use crate::fast::simd::out_of_line;
+
+    out_of_line!(
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        pub(super) Avx512, f32, F32Mac
+    );
+}
+
+mod pair_tile {
+    use half::bf16;
+
+    use super::{Avx512Bf16, PairMac};
+    use crate::fast::simd::out_of_line;
+
+    out_of_line!(
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+        pub(super) Avx512Bf16, bf16, PairMac
+    );
 }

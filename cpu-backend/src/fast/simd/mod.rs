@@ -5,7 +5,7 @@
 //! per instruction set by [`kernels!`].
 use half::bf16;
 
-use super::gemm::Mac;
+use super::gemm::{Lhs, Mac, Start};
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -73,6 +73,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// 2^n, n held in the low bits of `n + 1.5 2^23`, |n| < 127.
     fn power_of_two(self, n: Self::V) -> Self::V;
 
+    /// The matrix product's tile in f32: `gemm::product` compiled once, not into every kernel that uses it.
+    ///
+    /// # Safety
+    /// As `gemm::product`.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start);
+
     /// The sum of the lanes, by halves.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
@@ -88,6 +95,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
         t[0]
     }
 
+    /// The first lane.
+    #[inline(always)]
+    fn first(self, v: Self::V) -> f32 {
+        let mut t = [0.0; MAX_LANES];
+        self.store(&mut t, v);
+        t[0]
+    }
+
     /// The largest lane; NaN may be lost.
     #[inline(always)]
     fn largest(self, v: Self::V) -> f32 {
@@ -98,6 +113,29 @@ pub trait Simd: Copy + Send + Sync + 'static {
             .fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
     }
 }
+
+/// Defines `product`, out of line: the tile's product for the instruction set of `$s`.
+macro_rules! out_of_line {
+    ($(#[$meta:meta])* $vis:vis $s:ident, $t:ty, $m:ty) => {
+        $(#[$meta])*
+        #[inline(never)]
+        #[allow(clippy::too_many_arguments)]
+        $vis unsafe fn product(
+            s: $s,
+            c: *mut f32,
+            ldc: usize,
+            rows: usize,
+            lhs: crate::fast::gemm::Lhs,
+            panel: *const <$m as crate::fast::gemm::Mac<$s, $t>>::X,
+            k: usize,
+            start: crate::fast::gemm::Start,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { crate::fast::gemm::product::<$s, $t, $m>(s, c, ldc, rows, lhs, panel, k, start) }
+        }
+    };
+}
+pub(crate) use out_of_line;
 
 /// Defines functions `name(level, arguments)` from bodies that are generic over [`Simd`]: one copy for each
 /// instruction set, compiled with its features, and a match.

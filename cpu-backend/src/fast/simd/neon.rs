@@ -3,8 +3,8 @@ use core::arch::aarch64::*;
 
 use half::bf16;
 
-use super::Simd;
-use crate::fast::gemm::WidenMac;
+use super::{Simd, out_of_line};
+use crate::fast::gemm::{F32Mac, Lhs, Start, WidenMac};
 
 /// NEON.
 #[derive(Clone, Copy)]
@@ -98,4 +98,15 @@ impl Simd for Neon {
             vreinterpretq_f32_u32(vaddq_u32(n, vdupq_n_u32(127 << 23)))
         }
     }
+    #[inline(always)]
+    unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
+        unsafe { product(self, c, ldc, rows, lhs, panel, k, start) }
+    }
 }
+
+out_of_line!(
+    #[target_feature(enable = "neon")]
+    Neon,
+    f32,
+    F32Mac
+);

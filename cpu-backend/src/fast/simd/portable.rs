@@ -1,8 +1,8 @@
 //! Plain Rust: four lanes that the compiler puts into whatever vectors every machine of the architecture has.
 use half::bf16;
 
-use super::Simd;
-use crate::fast::gemm::WidenMac;
+use super::{Simd, out_of_line};
+use crate::fast::gemm::{F32Mac, Lhs, Start, WidenMac};
 
 /// Plain Rust.
 #[derive(Clone, Copy)]
@@ -88,4 +88,11 @@ impl Simd for Portable {
     fn power_of_two(self, n: V) -> V {
         n.map(|n| f32::from_bits((n.to_bits() << 23).wrapping_add(127 << 23)))
     }
+    #[inline(always)]
+    unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
+        // SAFETY: the caller's promise.
+        unsafe { product(self, c, ldc, rows, lhs, panel, k, start) }
+    }
 }
+
+out_of_line!(Portable, f32, F32Mac);

@@ -45,6 +45,11 @@ fn models() {
             "llama or qwen2, found \"gemma\"",
         ),
         ("general.architecture", None, "found nothing"),
+        (
+            "llama.block_count",
+            Some(Put::Uint(5000)),
+            "fewer than 4096, found 5000",
+        ),
         ("llama.block_count", None, "a positive integer, found nothing"),
         ("llama.embedding_length", Some(Put::Text("8")), "an integer"),
         (
