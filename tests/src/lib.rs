@@ -17,6 +17,7 @@
 //! |---|---|
 //! | [`program`] | the binary, built once, and what its runs said |
 //! | [`tiny`] | model folders of a few thousand numbers |
+//! | [`whole`] | models of two shapes in memory, on every backend |
 //! | [`lab`] | a folder with such a model and a little data to train on |
 //! | [`edit`] | one number of a tensor file changed |
 //!
@@ -30,9 +31,11 @@
 //! | `invariance` | `==`: rows beside, threads, order of segments, decode and training |
 //! | `coverage` | every method of the traits has a case |
 //! | `golden` | the reference numbers of PyTorch, and that a changed one is found |
-//! | `transformer` | the whole model: gradients, prefix trees, decode, bit by bit |
+//! | `transformer` | the whole model's gradients: differences, prefix trees, checkpointing, threads |
+//! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
 //! | `resume` | a run that is killed and gone on with equals one that is not |
-//! | `sft`, `eval` | the commands on sound and on broken input |
+//! | `sft`, `eval`, `cli` | what the commands do |
+//! | `refused` | broken input: one clear error each |
 //! | `demo` | the demo reaches its goal |
 
 pub mod backward;
@@ -47,3 +50,4 @@ pub mod program;
 pub mod run;
 pub mod tiny;
 pub mod tolerance;
+pub mod whole;

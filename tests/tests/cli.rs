@@ -1,4 +1,6 @@
 //! The commands around training: `generate`, `convert`, `demo`, and the command line itself.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 
 use serde_json::Value;

@@ -1,4 +1,6 @@
 //! The demo reaches its goal: what the README promises.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use tests::lab::Lab;
 use tests::program::Ran;

@@ -1,4 +1,6 @@
 //! `proximal eval`: a row for every prompt, whatever happens on the way.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -174,6 +176,12 @@ fn a_cut_last_line_is_written_again() {
         eval(&lab, "cut.jsonl", &[]).good();
         same(&whole, &output);
     }
+    // However long the cut line is.
+    let line = bytes.iter().position(|b| *b == b'\n').unwrap() + 1;
+    let long = [&bytes[..line], "long ".repeat(bytes.len()).as_bytes()].concat();
+    let output = lab.file("eval/cut.jsonl", long);
+    eval(&lab, "cut.jsonl", &[]).good();
+    same(&whole, &output);
 }
 
 #[cfg(unix)]

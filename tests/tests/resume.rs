@@ -1,4 +1,6 @@
 //! A run that is stopped, killed or starved of disk and gone on with ends in the bytes of one that was not.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -238,14 +240,15 @@ fn accumulation_is_a_larger_batch() {
 #[test]
 fn a_broken_checkpoint_is_found_and_the_one_before_is_used() {
     let (lab, _) = lab();
-    let damage: [(&str, &str, &dyn Fn(&mut Vec<u8>)); 4] = [
-        ("optimizer.safetensors", "size", &|b| b.truncate(b.len() / 2)),
-        ("model.safetensors", "crc32", &|b| {
+    type Change = fn(&mut Vec<u8>);
+    let damage: [(&str, &str, Change); 4] = [
+        ("optimizer.safetensors", "size", |b| b.truncate(b.len() / 2)),
+        ("model.safetensors", "crc32", |b| {
             let middle = b.len() / 2;
             b[middle] ^= 1;
         }),
-        ("manifest.json", "line", &|b| b.truncate(b.len() / 2)),
-        ("trainer_state.json", "size", &|b| b.clear()),
+        ("manifest.json", "line", |b| b.truncate(b.len() / 2)),
+        ("trainer_state.json", "size", |b| b.clear()),
     ];
     for (file, what, change) in damage {
         let name = format!("broken-{file}");

@@ -1,4 +1,6 @@
 //! `proximal sft` on sound data: what it learns, and that data in another form or order of work is the same training.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,72 +1,16 @@
-//! The whole model, on tiny configurations: gradients, prefix trees, checkpointing, decode.
+//! The whole model's gradients: finite differences, prefix trees, checkpointing, threads.
+#![allow(clippy::unwrap_used)]
+
 use cpu_backend::{Cpu, Isa, Settings};
 use half::bf16;
 use kernel::backend::{Decode, Memory, Vector};
 use kernel::batch::Batch;
-use kernel::config::{Bias, Config, Head, Rope, RopeScaling};
-use kernel::mat::Use;
+use kernel::config::Config;
 use kernel::optim::Learner;
-use kernel::params::ValueHead;
 use kernel::real::Real;
-use kernel::transformer::{Cotangent, Decoder, Keep, Model, Scores, SeqId, Workspace};
+use kernel::transformer::{Cotangent, Keep, Scores};
 use tests::host::Rng;
-use tests::tiny;
-
-/// Queries in groups, biases everywhere, a head of its own, a head_dim that is not C / H.
-fn biased() -> Config {
-    Config {
-        vocab: 53,
-        hidden: 24,
-        intermediate: 40,
-        layers: 3,
-        heads: 6,
-        kv_heads: 2,
-        head_dim: 8,
-        bias: Bias {
-            qkv: true,
-            output: true,
-            mlp: true,
-        },
-        head: Head::Untied,
-        ..tiny::config()
-    }
-}
-
-/// Llama's: no bias, the embedding as head, scaled rotary frequencies.
-fn tied() -> Config {
-    Config {
-        vocab: 50,
-        hidden: 16,
-        intermediate: 24,
-        layers: 2,
-        heads: 2,
-        kv_heads: 1,
-        head_dim: 16,
-        bias: Bias::default(),
-        head: Head::Tied,
-        rope: Rope {
-            theta: 10_000.0,
-            scaling: RopeScaling::Linear { factor: 2.0 },
-        },
-        ..tiny::config()
-    }
-}
-
-const CONTEXT: usize = 96;
-
-fn learner<B: Decode + Vector>(b: &B, config: Config, keep: Keep) -> Learner<B> {
-    let fill = |spec: &_, out: &mut [B::Real]| -> Result<(), B::Error> {
-        for (out, x) in out.iter_mut().zip(tiny::numbers(spec)) {
-            *out = B::Real::from_f64(x);
-        }
-        Ok(())
-    };
-    Learner::load(b, config, ValueHead::WeightAndBias, CONTEXT, keep, fill).unwrap()
-}
-
-fn tokens(name: &str, n: usize, vocab: usize) -> Vec<u32> {
-    Rng::new(name).index(n, vocab)
-}
+use tests::whole::{Ask, CONTEXT, biased, every_backend, learner, tied, tokens};
 
 /// Prompts with completions; the lengths cross the blocks and tiles of the fast backends.
 struct Group {
@@ -203,22 +147,6 @@ fn the_gradient_is_that_of_finite_differences() {
                 );
             }
             put(&weights);
-        }
-    }
-}
-
-/// Something asked of every backend.
-trait Ask {
-    fn ask<B: Decode + Vector>(&self, b: &B, name: &str);
-}
-
-fn every_backend(ask: &impl Ask) {
-    ask.ask(&Cpu::<f64>::oracle(), "f64");
-    for isa in Isa::available() {
-        for threads in [1, 2] {
-            let settings = Settings { threads, isa };
-            ask.ask(&Cpu::<f32>::new(settings), &format!("f32 {isa:?} {threads}"));
-            ask.ask(&Cpu::<bf16>::new(settings), &format!("bf16 {isa:?} {threads}"));
         }
     }
 }
@@ -409,147 +337,4 @@ fn threads_change_no_bit() {
             );
         }
     }
-}
-
-fn model<B: Decode + Vector>(b: &B, config: Config, usage: Use) -> Model<B> {
-    Model::load(
-        b,
-        config,
-        ValueHead::None,
-        CONTEXT,
-        usage,
-        |spec, out: &mut [B::Real]| {
-            for (out, x) in out.iter_mut().zip(tiny::numbers(spec)) {
-                *out = B::Real::from_f64(x);
-            }
-            Ok::<_, B::Error>(())
-        },
-    )
-    .unwrap()
-}
-
-/// Logits (n, V) after each token of `text` but the last, as training computes them.
-fn training_logits<B: Decode + Vector>(b: &B, model: &Model<B>, text: &[u32]) -> (Vec<B::Real>, Vec<B::Real>) {
-    let mut batch = Batch::new(model.config.vocab);
-    batch.sequence(text, |_| true).unwrap();
-    let mut ws = Workspace::new(b, model, Keep::Nothing, 1, 1).unwrap();
-    model.score(b, &mut ws, &batch, 1.0).unwrap();
-    let logits = model.logits(b, &mut ws, text.len() - 1).unwrap();
-    (logits, ws.scores.logp)
-}
-
-fn row<R>(logits: &[R], i: usize, vocab: usize) -> &[R] {
-    &logits[i * vocab..][..vocab]
-}
-
-/// Text after text, first its prompt at once, then token by token, alone: the logits that follow each token of it.
-fn decode_alone<B: Decode + Vector>(b: &B, model: &Model<B>, text: &[u32], prompt: usize) -> Vec<Vec<B::Real>> {
-    let mut decoder = Decoder::new(b, model, text.len()).unwrap();
-    let seq = decoder.prefill(b, model, &[&text[..prompt]]).unwrap()[0];
-    let mut rows = vec![decoder.logits().to_vec()];
-    for token in &text[prompt..] {
-        decoder.step(b, model, &[seq], &[*token]).unwrap();
-        rows.push(decoder.logits().to_vec());
-    }
-    rows
-}
-
-/// What a token's logits are does not depend on how they came about: in training, after a prefill of any length, or step
-/// by step. So the log-prob of a rollout is the log-prob of training.
-#[test]
-fn decode_gives_the_logits_of_training() {
-    struct Rollout;
-    impl Ask for Rollout {
-        fn ask<B: Decode + Vector>(&self, b: &B, name: &str) {
-            for config in [biased(), tied()] {
-                let vocab = config.vocab;
-                let text = tokens("rollout", 71, vocab);
-                let trained = model(b, config.clone(), Use::Training);
-                let (logits, logp) = training_logits(b, &trained, &text);
-                for (i, logp) in logp.iter().enumerate() {
-                    let z: Vec<f64> = row(&logits, i, vocab).iter().map(|x| x.to_f64()).collect();
-                    let log_sum = z.iter().map(|z| z.exp()).sum::<f64>().ln();
-                    let expected = z[text[i + 1] as usize] - log_sum;
-                    assert!(
-                        (logp.to_f64() - expected).abs() < 1e-5,
-                        "{name}: {logp} at {i}, {expected}"
-                    );
-                }
-                let served = model(b, config, Use::Inference);
-                for prompt in [1, 2, 31, 32, 33, 64, 70] {
-                    let rows = decode_alone(b, &served, &text[..70], prompt);
-                    for (i, z) in rows.iter().enumerate() {
-                        let at = prompt + i - 1;
-                        assert!(
-                            z == row(&logits, at, vocab),
-                            "{name}: logits {at} after a prefill of {prompt}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-    every_backend(&Rollout);
-}
-
-/// Sequences that come, fork and go beside each other have the logits that they have alone.
-#[test]
-fn logits_do_not_depend_on_what_stands_beside() {
-    struct Beside;
-    impl Ask for Beside {
-        fn ask<B: Decode + Vector>(&self, b: &B, name: &str) {
-            let config = biased();
-            let vocab = config.vocab;
-            let model = model(b, config, Use::Inference);
-            let prompts = [tokens("a", 40, vocab), tokens("b", 3, vocab), tokens("c", 17, vocab)];
-            let mut decoder = Decoder::new(b, &model, 400).unwrap();
-            let free = decoder.free_rows();
-            let ids = decoder
-                .prefill(b, &model, &[&prompts[0], &prompts[1], &prompts[2]])
-                .unwrap();
-            // Text so far of each live sequence.
-            let mut live: Vec<(SeqId, Vec<u32>)> = ids.into_iter().zip(prompts).collect();
-            let mut rng = Rng::new("steps");
-            let check = |decoder: &Decoder<B>, live: &[(SeqId, Vec<u32>)], step: usize| {
-                for (i, (_, text)) in live.iter().enumerate() {
-                    let alone = decode_alone(b, &model, text, text.len());
-                    let z = row(decoder.logits(), i, vocab);
-                    assert!(z == alone[0], "{name}: row {i} of {} in step {step}", live.len());
-                }
-            };
-            check(&decoder, &live, 0);
-            for step in 1..30 {
-                match step {
-                    // Twice from a partly filled block, once from a fork.
-                    2 | 9 | 11 => {
-                        let (parent, text) = live[step % 3].clone();
-                        let fork = decoder.fork(parent);
-                        assert_eq!(decoder.len(fork), text.len());
-                        live.push((fork, text));
-                    }
-                    14 => decoder.release(live.remove(0).0),
-                    20 => {
-                        let late = tokens("late", 5, vocab);
-                        let id = decoder.prefill(b, &model, &[&late]).unwrap()[0];
-                        live.push((id, late));
-                    }
-                    25 => live.reverse(),
-                    _ => {}
-                }
-                let next: Vec<u32> = live.iter().map(|_| rng.below(vocab) as u32).collect();
-                let ids: Vec<SeqId> = live.iter().map(|(id, _)| *id).collect();
-                decoder.step(b, &model, &ids, &next).unwrap();
-                for ((_, text), token) in live.iter_mut().zip(&next) {
-                    text.push(*token);
-                }
-                check(&decoder, &live, step);
-            }
-            for (id, _) in live {
-                decoder.release(id);
-            }
-            assert!(decoder.is_empty());
-            assert_eq!(decoder.free_rows(), free, "{name}: rows were lost");
-        }
-    }
-    every_backend(&Beside);
 }
