@@ -1,6 +1,6 @@
 //! Estimators of KL(pi || ref) from one sampled token (Schulman, "Approximating KL divergence", 2020). With
 //! r = ref / pi: k1 = -log r, k2 = log^2 r / 2, k3 = r - 1 - log r.
-use super::scalar::exp;
+use super::scalar::{exp, exp_slope};
 
 /// Which estimator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Estimator {
         match self {
             Self::K1 => 1.0,
             Self::K2 => -x,
-            Self::K3 => 1.0 - exp(x),
+            Self::K3 => 1.0 - exp_slope(x).d,
         }
     }
 }

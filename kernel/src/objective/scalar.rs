@@ -50,6 +50,15 @@ pub(super) fn exp(x: f64) -> f64 {
     libm::exp(if x > LARGEST { LARGEST } else { x })
 }
 
+/// The same with its derivative.
+pub(super) fn exp_slope(x: f64) -> Slope {
+    let v = exp(x);
+    Slope {
+        v,
+        d: if x > LARGEST { 0.0 } else { v },
+    }
+}
+
 /// 1 / (1 + e^-x).
 pub(super) fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
@@ -71,8 +80,7 @@ pub(super) fn log_sigmoid(x: f64) -> f64 {
 
 /// The ratio w = e^ell with its derivative by ell.
 pub(super) fn ratio(ell: f64) -> Slope {
-    let w = exp(ell);
-    Slope { v: w, d: w }
+    exp_slope(ell)
 }
 
 /// min(w A, clamp(w, 1 - low, 1 + high) A): what PPO maximises (Schulman et al. 2017, eq. 7).

@@ -1,6 +1,6 @@
 //! The losses of one pair, with their derivatives by the two log-ratios.
 use super::{Matched, Preference, Sums};
-use crate::objective::scalar::{Slope, exp, log_sigmoid, sigmoid};
+use crate::objective::scalar::{Slope, exp_slope, log_sigmoid, sigmoid};
 
 /// Which loss; named as TRL's `loss_type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -138,11 +138,11 @@ impl PairLoss {
             Self::Discopop => {
                 let (m, n) = (sigmoid(x / p.discopop_tau), sigmoid(-x / p.discopop_tau));
                 // exp(-x) m as one exponential: alone, exp(-x) overflows where m is 0.
-                let em = exp(-x + log_sigmoid(x / p.discopop_tau));
+                let em = exp_slope(-x + log_sigmoid(x / p.discopop_tau));
                 let dm = m * n / p.discopop_tau;
                 of_d(Slope {
-                    v: -log_sigmoid(x) * n + em,
-                    d: -sigmoid(-x) * n + log_sigmoid(x) * dm - em + em * n / p.discopop_tau,
+                    v: -log_sigmoid(x) * n + em.v,
+                    d: -sigmoid(-x) * n + log_sigmoid(x) * dm + em.d * (n / p.discopop_tau - 1.0),
                 })
             }
             Self::Sft => [0.0; 3],

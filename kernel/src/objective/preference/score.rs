@@ -1,6 +1,6 @@
 //! The score of a log-ratio: f'(pi / ref) for an f-divergence (Wang et al. 2023, arXiv 2309.16240). With TRL's constants,
 //! which cancel in the difference of two scores but not where each is divided by its own length.
-use crate::objective::scalar::{Slope, exp, log_sigmoid, sigmoid};
+use crate::objective::scalar::{Slope, exp, exp_slope, log_sigmoid, sigmoid};
 
 /// The divergence that the reference is held by.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -22,8 +22,8 @@ impl Divergence {
         match self {
             Self::ReverseKl => Slope { v: u, d: 1.0 },
             Self::ForwardKl => {
-                let e = exp(-u);
-                Slope { v: 1.0 - e, d: e }
+                let e = exp_slope(-u);
+                Slope { v: 1.0 - e.v, d: e.d }
             }
             Self::JsDivergence => Slope {
                 v: core::f64::consts::LN_2 + log_sigmoid(u),
