@@ -106,7 +106,7 @@ pub fn assert_gradient(what: &str, f: impl Fn(&[f64]) -> f64, at: &[f64], d: &[f
         let central = 0.5 * (right + left);
         // Truncation, and the loss's own rounding.
         let bound = 1e-5 * d[i].abs() + 1e-8 + 1e-9 * here.abs();
-        let kink = (right - left).abs() > 1e-4 * (right.abs() + left.abs());
+        let kink = (right - left).abs() > 3e-5 * (right.abs() + left.abs());
         let between = kink && d[i] >= right.min(left) - bound && d[i] <= right.max(left) + bound;
         assert!(
             (central - d[i]).abs() <= bound || between,
