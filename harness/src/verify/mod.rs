@@ -4,6 +4,9 @@
 mod case;
 mod compare;
 mod run;
+mod sequence;
+mod settings;
+mod share;
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +15,10 @@ use cpu_backend::{Cpu, Settings};
 use half::bf16;
 use serde::Serialize;
 
-pub use case::{Case, Objective, Sequence};
+pub use case::Case;
 pub use compare::{Row, Tolerance};
+pub use sequence::Sequence;
+pub use settings::Objective;
 
 use crate::dtype::Dtype;
 
