@@ -63,3 +63,6 @@ pub fn verify(folder: &Path, options: &Options, settings: Settings) -> Result<Re
         rows,
     })
 }
+
+#[cfg(test)]
+mod tests;
