@@ -31,7 +31,7 @@ pub struct Options {
     pub rtol: Option<f64>,
     /// Largest absolute error allowed on an element, where the relative one is exceeded.
     pub atol: Option<f64>,
-    /// Sequences in one micro-batch; all of them where unset.
+    /// Sequences in one micro-batch, pairs of them for dpo; all of them where unset.
     pub micro_batch: Option<usize>,
 }
 

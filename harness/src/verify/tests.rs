@@ -33,7 +33,7 @@ fn goldens_of_the_objectives() {
         seen += 1;
         for dtype in [Dtype::F64, Dtype::F32] {
             for micro_batch in [None, Some(1), Some(2)] {
-                let report = verify(&folder, &options(dtype, micro_batch), Settings::default()).unwrap();
+                let report = verify(&folder, &options(dtype, micro_batch), Settings::detect().unwrap()).unwrap();
                 let off: Vec<_> = report.rows.iter().filter(|r| !r.ok).collect();
                 assert!(report.ok, "{name} {} {micro_batch:?}: {off:?}", dtype.name());
                 assert!(report.rows.iter().any(|r| r.name.starts_with("metric.")) && report.rows.len() > 10);

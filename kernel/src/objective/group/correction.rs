@@ -1,6 +1,7 @@
 //! Rollout correction: importance weights of the old policy over the sampler that the tokens truly came from, where the
 //! two differ (quantised or differently computed rollouts). It multiplies the policy term, never the KL term.
 use super::Completion;
+use super::loss::bound;
 use crate::objective::scalar::{exp, log_ratio};
 use crate::real::Real;
 
@@ -39,7 +40,7 @@ impl Correction {
     pub(super) fn log_token<R: Real>(self, c: &Completion<'_, R>, t: usize) -> f64 {
         let ell = log_ratio(c.old.unwrap_or(c.logp), c.sampler, t);
         match self {
-            Self::TokenTruncate { cap } => ell.min(libm::log(cap)),
+            Self::TokenTruncate { cap } => bound(ell, f64::NEG_INFINITY, libm::log(cap)),
             Self::None | Self::SequenceMask { .. } => 0.0,
         }
     }

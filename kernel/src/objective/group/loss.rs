@@ -152,7 +152,7 @@ impl GroupPolicy {
             direct: -weight * advantage,
         };
         match self.loss {
-            GroupLoss::Cispo => reinforce(w.v.min(self.epsilon_high)),
+            GroupLoss::Cispo => reinforce(w.clamp(f64::NEG_INFINITY, self.epsilon_high).v),
             GroupLoss::Vespo => reinforce(sequence.vespo(advantage)),
             GroupLoss::Sapo { positive, negative } => {
                 let tau = if advantage > 0.0 { positive } else { negative };
@@ -201,7 +201,7 @@ impl GroupPolicy {
     }
 }
 
-fn bound(x: f64, low: f64, high: f64) -> f64 {
+pub(super) fn bound(x: f64, low: f64, high: f64) -> f64 {
     Slope { v: x, d: 0.0 }.clamp(low, high).v
 }
 
