@@ -1,4 +1,5 @@
 //! The commands around training: `generate`, `convert`, `demo`, and the command line itself.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use std::fs;
 
 use serde_json::Value;

@@ -1,4 +1,5 @@
 //! The demo reaches its goal: what the README promises.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use serde_json::Value;
 use tests::lab::Lab;
 use tests::program::Ran;

@@ -1,4 +1,5 @@
 //! `proximal eval`: a row for every prompt, whatever happens on the way.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

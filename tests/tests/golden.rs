@@ -1,4 +1,5 @@
 //! The cases of tests/golden through `proximal verify`: every number holds, and a changed one is found and named.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use std::fs;
 use std::path::{Path, PathBuf};
 

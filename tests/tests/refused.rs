@@ -1,4 +1,5 @@
 //! Broken input: every command says once and clearly what is wrong, where, and what was expected, and ends with 2.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use std::fs;
 use std::path::Path;
 

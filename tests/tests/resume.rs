@@ -1,4 +1,5 @@
 //! A run that is stopped, killed or starved of disk and gone on with ends in the bytes of one that was not.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

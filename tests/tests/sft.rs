@@ -1,4 +1,5 @@
 //! `proximal sft` on sound data: what it learns, and that data in another form or order of work is the same training.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use std::fs;
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! The whole model, on tiny configurations: gradients, prefix trees, checkpointing, decode.
+#![allow(clippy::unwrap_used)] // helpers of tests, outside their functions
 use cpu_backend::{Cpu, Isa, Settings};
 use half::bf16;
 use kernel::backend::{Decode, Memory, Vector};
