@@ -239,6 +239,7 @@ fn accumulation_is_a_larger_batch() {
 #[test]
 fn a_broken_checkpoint_is_found_and_the_one_before_is_used() {
     let (lab, _) = lab();
+    #[allow(clippy::type_complexity)] // a table
     let damage: [(&str, &str, &dyn Fn(&mut Vec<u8>)); 4] = [
         ("optimizer.safetensors", "size", &|b| b.truncate(b.len() / 2)),
         ("model.safetensors", "crc32", &|b| {
