@@ -16,7 +16,8 @@ fn build() -> PathBuf {
     let name = profile.file_name().and_then(|n| n.to_str()).expect("a profile's name");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "proximal", "--profile"])
+        // With the tests' own features, or its dependencies would be compiled once more.
+        .args(["build", "--quiet", "-p", "proximal", "-p", "tests", "--profile"])
         .arg(if name == "debug" { "dev" } else { name })
         .arg("--target-dir")
         .arg(profile.parent().expect("the target folder"))

@@ -76,10 +76,11 @@ fn generate_is_refused() {
     generate(&lab, &["--prompt", &"long".repeat(40), "--raw"]).refused(&["160 tokens", "128"]);
     generate(&lab, &["--prompt=", "--raw"]).refused(&["no tokens"]);
     generate(&lab, &["--prompt=a", "--max-new-tokens=0"]).code(2, "max-new-tokens");
-    generate(&lab, &["--prompt=a", "--temperature=-1"]).code(2, "at least 0");
-    generate(&lab, &["--prompt=a", "--top-p=1.5"]).code(2, "from 0 to 1");
+    generate(&lab, &["--prompt=a", "--temperature=-1"]).refused(&["temperature", "at least 0", "-1"]);
+    generate(&lab, &["--prompt=a", "--top-p=1.5"]).refused(&["top_p", "from 0 to 1", "1.5"]);
+    generate(&lab, &["--prompt=a", "--repetition-penalty=0"]).refused(&["repetition_penalty", "above 0", "0"]);
     generate(&lab, &["--prompt=a", "--temprature=1"]).code(2, "--temperature");
-    generate(&lab, &["--prompt=a", "--threads=0"]).code(2, "threads");
+    generate(&lab, &["--prompt=a", "--threads=0"]).refused(&["--threads", "1 to 1024", "0"]);
     run(["generate", "--model=/no/such/folder", "--prompt=a"]).refused(&["/no/such/folder", "config.json", "cannot"]);
 }
 

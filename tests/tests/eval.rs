@@ -150,6 +150,19 @@ fn an_evaluation_that_is_killed_goes_on_where_it_stopped() {
     assert_eq!(report["summary"]["tokens"], 0);
 }
 
+/// Drawn answers too: a row's draws are keyed by its number, wherever the run began.
+#[test]
+fn a_sampled_evaluation_goes_on_with_the_same_draws() {
+    let lab = lab();
+    let keys = ["--temperature=1", "--top-p=0.9", "--seed=5"];
+    eval(&lab, "whole.jsonl", &keys).good();
+    let whole = lab.path("eval/whole.jsonl");
+    let bytes = fs::read(&whole).unwrap();
+    let half = lab.file("eval/half.jsonl", &bytes[..bytes.len() / 2]);
+    eval(&lab, "half.jsonl", &keys).good();
+    same(&whole, &half);
+}
+
 /// As kill -9 in the middle of a line leaves it, also in the middle of a character.
 #[test]
 fn a_cut_last_line_is_written_again() {

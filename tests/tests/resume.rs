@@ -287,6 +287,32 @@ fn other_data_is_refused_and_another_configuration_is_told() {
         .warned(&["the configuration differs", "learning_rate: 0.001 -> 0.002"]);
 }
 
+/// The last step has a checkpoint whatever `save_steps` is: a longer run may go on from it.
+#[test]
+fn the_last_step_is_saved() {
+    let lab = Lab::new();
+    run(lab.train("last", &["--save_steps=100", "--max_steps=7"])).good();
+    assert!(lab.path("last/out/checkpoint-7").is_dir());
+    let ran = run(lab.train("last", &["--save_steps=100", "--max_steps=9", "--resume", "true"])).good();
+    assert!(lab.path("last/out/checkpoint-9").is_dir());
+    ran.warned(&["max_steps: 7 -> 9"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let lab = Lab::new();
+    let mut first = start(&lab, "shared");
+    wait_for(&mut first, || lab.path("shared/out/checkpoint-5").exists());
+    // Stopped, not ended: it holds the folder however slow the machine is.
+    let id = first.id().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    signal("STOP");
+    run(lab.train("shared", &["--resume", "true"])).refused(&["out", "output_dir", "no other run", "another run"]);
+    signal("CONT");
+    assert!(first.wait().unwrap().success());
+}
+
 /// Only the newest checkpoints stay, and the best.
 #[test]
 fn old_checkpoints_go() {

@@ -313,3 +313,29 @@ fn what_is_too_long_is_cut_and_counted() {
     ran.warned(&["1 samples are longer"])
         .warned(&["1 of 2 samples have no trained token", "dropped"]);
 }
+
+/// Another token ends the answers: in the data, in the saved tokenizer, in what generation stops at.
+#[test]
+fn the_end_of_an_answer_may_be_another_token() {
+    let lab = Lab::new();
+    let row = json!({ "prompt": "q", "completion": "an answer" });
+    lab.rows("data.jsonl", &[row]);
+    let keys = ["--eos_token=<|endoftext|>", "--max_steps=60", "--learning_rate=1e-2"];
+    train_all(&lab, "run", &keys);
+    let out = lab.path("run/out");
+    let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(out.join(name)).unwrap()).unwrap();
+    assert_eq!(read("tokenizer_config.json")["eos_token"], "<|endoftext|>");
+    // 128 bytes, then <|endoftext|>, <|im_start|>, <|im_end|>.
+    let stops = read("generation_config.json")["eos_token_id"].clone();
+    assert!(
+        stops == 128 || stops.as_array().is_some_and(|ids| ids.contains(&128.into())),
+        "{stops}"
+    );
+    let model = out.to_str().unwrap();
+    let ran = run(["generate", "--model", model, "--raw", "--prompt=q", "--json"]).good();
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(report["text"], "an answer");
+    assert_eq!(report["tokens"].as_array().unwrap().last(), Some(&128.into()));
+    let keys = [ALL, &["--output_dir=no", "--eos_token=<|nothing|>"]].concat();
+    go(lab.command("run", &keys)).refused(&["eos_token", "<|nothing|>"]);
+}

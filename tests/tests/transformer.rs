@@ -296,6 +296,54 @@ fn a_prefix_tree_equals_the_unshared_sequences() {
     every_backend(&Share);
 }
 
+/// Trees of any shape, up to 12 segments of up to 40 rows, each asked for one prediction at its end.
+#[test]
+fn any_tree_equals_its_paths() {
+    fn check<B: Decode + Vector>(b: &B, shape: &[(u8, u8)], tolerance: f64) {
+        let config = tied();
+        let vocab = config.vocab;
+        let (mut tree, mut unshared) = (Batch::new(vocab), Batch::new(vocab));
+        let mut paths: Vec<Vec<u32>> = Vec::new();
+        for (i, &(parent, len)) in shape.iter().take(12).enumerate() {
+            // No parent for the first, and for one of i + 1 of the others.
+            let parent = (parent as usize % (i + 1)).checked_sub(1);
+            let mut path = parent.map_or(Vec::new(), |p| paths[p].clone());
+            // So that a path of twelve fits the context.
+            let room = (CONTEXT - 1 - path.len()).div_ceil(2);
+            let text = tokens(&format!("segment {i}"), 1 + len as usize % room.min(40), vocab);
+            tree.segment(parent, &text).unwrap();
+            path.extend(text);
+            paths.push(path);
+        }
+        for (i, path) in paths.iter().enumerate() {
+            let target = (7 * i % vocab) as u32;
+            tree.completion(Some(i), &[target]).unwrap();
+            let sequence = [path.as_slice(), &[target]].concat();
+            unshared.sequence(&sequence, |t| t == path.len()).unwrap();
+        }
+        let mut learner = learner(b, config, Keep::Inputs);
+        let a = differentiate(b, &mut learner, &tree);
+        let c = differentiate(b, &mut learner, &unshared);
+        assert_eq!(a.scores, c.scores);
+        for ((tensor, x), (_, y)) in a.gradients.iter().zip(&c.gradients) {
+            let d = distance(x, y);
+            assert!(d <= tolerance, "{tensor} differs by {d:e}");
+        }
+    }
+    fn holds(shape: Vec<(u8, u8)>) -> bool {
+        if !shape.is_empty() {
+            check(&Cpu::<f64>::oracle(), &shape, 1e-12);
+            let settings = Settings::detect().unwrap();
+            check(&Cpu::<f32>::new(settings), &shape, 1e-5);
+            check(&Cpu::<bf16>::new(settings), &shape, 5e-2);
+        }
+        true
+    }
+    quickcheck::QuickCheck::new()
+        .tests(30)
+        .quickcheck(holds as fn(Vec<(u8, u8)>) -> bool);
+}
+
 /// The lower precisions compute the oracle's numbers, as well as they can.
 #[test]
 fn every_precision_computes_the_same_model() {

@@ -43,10 +43,13 @@ impl SamplingArgs {
     pub fn sampling(&self) -> Result<Sampling> {
         let number = |name: &str, given: Option<f64>, default: f64, most: f64| {
             let x = given.unwrap_or(default);
-            if !(0.0..=most).contains(&x) || !x.is_finite() {
-                bail!("{name}: expected a number from 0 to {most}, found {x}");
+            if (0.0..=most).contains(&x) {
+                return Ok(x);
             }
-            Ok(x)
+            match most {
+                f64::MAX => bail!("{name}: expected a number of at least 0, found {x}"),
+                _ => bail!("{name}: expected a number from 0 to {most}, found {x}"),
+            }
         };
         let penalty = number("repetition_penalty", self.repetition_penalty, 1.0, f64::MAX)?;
         if penalty == 0.0 {
