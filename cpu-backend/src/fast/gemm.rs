@@ -39,6 +39,16 @@ pub trait Mac<S: Simd, T>: Copy + 'static {
     /// As unit, rounded.
     fn unit_f32(a: f32, b: f32) -> Self::X;
 
+    /// dst (NR outputs to whole units, NR inputs) from the NR x NR numbers at src of a prepared panel: the right operand of
+    /// the transposed product. Whether it is done here; only where it can be done fast.
+    ///
+    /// # Safety
+    /// NR x NR numbers can be read at src and written at dst.
+    #[inline(always)]
+    unsafe fn transpose(_: S, _: *mut Self::X, _: *const T) -> bool {
+        false
+    }
+
     /// The tile's product: [`product`] compiled once for the instruction set.
     ///
     /// # Safety
@@ -87,6 +97,16 @@ impl<S: Simd> Mac<S, f32> for F32Mac {
     #[inline(always)]
     fn mac(s: S, c: S::V, a: S::V, b: S::V) -> S::V {
         s.fma(a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn transpose(s: S, dst: *mut f32, src: *const f32) -> bool {
+        for i in [0, S::LANES] {
+            for o in [0, S::LANES] {
+                // SAFETY: the caller's promise: four blocks.
+                unsafe { s.transpose(dst.add(o * S::NR + i), S::NR, src.add(i * S::NR + o), S::NR) };
+            }
+        }
+        true
     }
     #[inline(always)]
     unsafe fn product(s: S, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {

@@ -16,7 +16,7 @@ use super::linear::{MAX_TILE, left, right};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
-use super::weight::{Weight, transpose};
+use super::weight::{Weight, transpose, transposed_len};
 
 /// Tokens in a block of the vocabulary.
 const BLOCK: usize = 128;
@@ -250,7 +250,7 @@ kernels! {
         };
 
         // dh += dz w
-        let back = f.get::<X<S, T>>(S::NR * M::<S, T>::steps(tokens));
+        let back = f.get::<X<S, T>>(transposed_len::<S, T>(tokens));
         let mut tile = [0.0; MAX_TILE];
         for p in 0..hidden {
             let inputs = p * S::NR..((p + 1) * S::NR).min(k);

@@ -9,7 +9,7 @@ use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, kernels};
-use super::weight::{Panels, Weight, transpose};
+use super::weight::{Panels, Weight, transpose, transposed_len};
 
 /// Numbers in the largest tile of any instruction set.
 pub(super) const MAX_TILE: usize = 384;
@@ -154,7 +154,7 @@ fn finish<S: Simd, T: Elem>(
     }
 }
 
-/// Rows of x times panels: each tile of rows by all panels, so that its rows stay in the nearest cache.
+/// Rows of x times panels of `size` units: each tile of rows by all panels, so that its rows stay in the nearest cache.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn rows_by_panels<S: Simd, T: Elem>(
@@ -164,12 +164,12 @@ fn rows_by_panels<S: Simd, T: Elem>(
     x: &[T],
     k: usize,
     packed: &[<T::Mac<S> as Mac<S, T>>::X],
+    size: usize,
     n: usize,
     panels: Range<usize>,
     widened: &mut [f32],
 ) {
     type M<S, T> = <T as Elem>::Mac<S>;
-    let size = S::NR * M::<S, T>::steps(k);
     let mut tile = [0.0; MAX_TILE];
     for (first, height) in tiles(rows, S::MR) {
         let x = &x[first * k..(first + height) * k];
@@ -229,7 +229,8 @@ kernels! {
         let Scratch { a, b, .. } = scratch;
         let w = &w[panels.start * len..panels.end * len];
         let packed = right::<S, T>(s, w, b.get(if T::BF16 { w.len() } else { 0 }));
-        rows_by_panels(s, target, rows, x, k, packed, n, panels, a.get(if T::BF16 { S::MR * k } else { 0 }));
+        let size = S::NR * <T::Mac<S> as Mac<S, T>>::steps(k);
+        rows_by_panels(s, target, rows, x, k, packed, size, n, panels, a.get(if T::BF16 { S::MR * k } else { 0 }));
     }
 
     fn backward<T>(
@@ -237,14 +238,14 @@ kernels! {
         panels: Range<usize>, scratch: &mut Scratch,
     ) {
         let k = layout.rows;
-        let size = S::NR * <T::Mac<S> as Mac<S, T>>::steps(k);
+        let size = transposed_len::<S, T>(k);
         let Scratch { a, b, .. } = scratch;
         let packed = b.get(panels.len() * size);
         for (p, dst) in panels.clone().zip(packed.chunks_exact_mut(size.max(1))) {
             transpose(s, dst, w, layout, p * S::NR..((p + 1) * S::NR).min(layout.cols), 0..k);
         }
         let widened = a.get(if T::BF16 { S::MR * k } else { 0 });
-        rows_by_panels(s, target, rows, dy, k, packed, layout.cols, panels, widened);
+        rows_by_panels(s, target, rows, dy, k, packed, size, layout.cols, panels, widened);
     }
 
     pub(super) fn pack<T>(_s, dst: &mut [u8], x: &[T], stride: usize, k: usize, first: usize, width: usize) {

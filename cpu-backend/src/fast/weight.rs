@@ -9,11 +9,12 @@ use kernel::mat::Mat;
 
 use super::Engine;
 use super::buffer::Buffer;
-use super::elem::Elem;
+use super::elem::{Elem, get, put};
 use super::gemm::Mac;
 use super::out::Out;
+use super::pool::Scratch;
 use super::settings::Level;
-use super::simd::Simd;
+use super::simd::{Simd, kernels};
 use crate::OutOfMemory;
 
 /// A prepared parameter matrix.
@@ -87,20 +88,18 @@ impl<T: Elem> Weight<T> {
     pub(super) fn fill(&mut self, engine: &Engine, src: &[f32]) {
         let layout = self.layout;
         let out = Out::new(&mut self.data);
-        engine.team().run(layout.count(), &|p, _| {
+        engine.team().run(layout.count(), &|p, scratch| {
             // SAFETY: each item has a panel of its own.
             let panel = unsafe { out.slice(p * layout.len(), layout.len()) };
-            let lanes = layout.width.min(layout.rows - p * layout.width);
-            // Few inputs at a time, so that the lines written stay in the nearest cache.
-            for first in (0..layout.cols).step_by(16) {
-                let last = (first + 16).min(layout.cols);
-                for lane in 0..lanes {
-                    let row = &src[(p * layout.width + lane) * layout.cols..][..layout.cols];
-                    for (i, &x) in (first..last).zip(&row[first..last]) {
-                        panel[layout.at(i, lane)] = T::from_f32(x);
-                    }
-                }
-            }
+            let first = p * layout.width;
+            let rows = first..(first + layout.width).min(layout.rows);
+            fill_panel(
+                engine.level,
+                panel,
+                &src[rows.start * layout.cols..rows.end * layout.cols],
+                layout,
+                scratch,
+            );
         });
     }
 
@@ -118,34 +117,87 @@ pub(super) fn shape<T>(w: &Mat<Weight<T>>) -> (usize, usize) {
     (w.data.layout.rows, w.data.layout.cols)
 }
 
-/// dst: the panel of inputs `inputs` of the transposed matrix, for outputs `outputs` as k. `w` are all panels; `outputs`
-/// begins at a panel.
+kernels! {
+    /// panel = the rows of src, at most NR of them.
+    fn fill_panel<T>(s, panel: &mut [T], src: &[f32], layout: Panels, scratch: &mut Scratch) {
+        let cols = layout.cols;
+        // Rows rounded, each to whole units: then units are transposed, whatever they hold.
+        let step = if layout.pairs { 2 } else { 1 };
+        let padded = cols.next_multiple_of(step);
+        let narrow = scratch.a.get::<T>(S::NR * padded);
+        for (row, dst) in narrow.chunks_exact_mut(padded.max(1)).enumerate() {
+            match src.get(row * cols..(row + 1) * cols) {
+                Some(src) => {
+                    for i in (0..cols).step_by(S::LANES) {
+                        put(s, &mut dst[i..cols], get(s, &src[i..]));
+                    }
+                    dst[cols..].fill(T::default());
+                }
+                None => dst.fill(T::default()),
+            }
+        }
+        let units = padded / step;
+        let mut done = 0;
+        if size_of::<T>() * step == size_of::<f32>() {
+            done = units / S::LANES * S::LANES;
+            for i in (0..done).step_by(S::LANES) {
+                for lane in [0, S::LANES] {
+                    let (src, dst) = (&narrow[lane * padded + i * step..], &mut panel[(i * S::NR + lane) * step..]);
+                    // SAFETY: LANES rows of `units` units from `lane`, LANES rows of NR units from `i`.
+                    unsafe { s.transpose(dst.as_mut_ptr().cast(), S::NR, src.as_ptr().cast(), units) };
+                }
+            }
+        }
+        for i in done * step..padded {
+            for lane in 0..S::NR {
+                panel[layout.at(i, lane)] = narrow[lane * padded + i];
+            }
+        }
+    }
+}
+
+/// dst: the panel of inputs `inputs` of the transposed matrix, for outputs `outputs` as k, to whole panels. `w` are all
+/// panels; `outputs` begins at a panel.
 #[inline(always)]
 pub(super) fn transpose<S: Simd, T: Elem>(
-    _: S,
+    s: S,
     dst: &mut [<T::Mac<S> as Mac<S, T>>::X],
     w: &[T],
     layout: Panels,
     inputs: Range<usize>,
     outputs: Range<usize>,
 ) {
+    type M<S, T> = <T as Elem>::Mac<S>;
     let zero = T::default();
     let n = inputs.len();
-    let step = if <T::Mac<S> as Mac<S, T>>::PAIRS { 2 } else { 1 };
-    let mut dst = dst.chunks_exact_mut(S::NR);
-    for first in outputs.clone().step_by(layout.width) {
-        let panel = &w[first / layout.width * layout.len()..][..layout.len()];
-        let lanes = layout.width.min(outputs.end - first);
-        for (lane, dst) in (0..lanes).step_by(step).zip(&mut dst) {
+    let step = if M::<S, T>::PAIRS { 2 } else { 1 };
+    for (p, dst) in dst[..transposed_len::<S, T>(outputs.len())]
+        .chunks_exact_mut(S::NR * S::NR / step)
+        .enumerate()
+    {
+        let first = outputs.start / S::NR + p;
+        let panel = &w[first * layout.len()..][..layout.len()];
+        if n == S::NR {
+            let src = &panel[inputs.start * S::NR..inputs.end * S::NR];
+            // SAFETY: NR x NR numbers each.
+            if unsafe { M::<S, T>::transpose(s, dst.as_mut_ptr(), src.as_ptr()) } {
+                continue;
+            }
+        }
+        for (lane, dst) in (0..S::NR).step_by(step).zip(dst.chunks_exact_mut(S::NR)) {
             for (i, d) in inputs.clone().zip(&mut *dst) {
                 let a = panel[layout.at(i, lane)];
-                // A lane past the matrix is zero already; past `outputs` it is not, but those begin and end at panels.
                 let b = if step == 2 { panel[layout.at(i, lane + 1)] } else { zero };
-                *d = <T::Mac<S> as Mac<S, T>>::unit(a, b);
+                *d = M::<S, T>::unit(a, b);
             }
             for d in &mut dst[n..] {
-                *d = <T::Mac<S> as Mac<S, T>>::unit(zero, zero);
+                *d = M::<S, T>::unit(zero, zero);
             }
         }
     }
+}
+
+/// Units that `transpose` writes.
+pub(super) fn transposed_len<S: Simd, T: Elem>(outputs: usize) -> usize {
+    S::NR * <T::Mac<S> as Mac<S, T>>::steps(outputs.next_multiple_of(S::NR))
 }

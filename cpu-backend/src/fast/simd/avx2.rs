@@ -108,6 +108,28 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn transpose(self, dst: *mut f32, to: usize, src: *const f32, from: usize) {
+        unsafe {
+            let r: [__m256; 8] = core::array::from_fn(|i| _mm256_loadu_ps(src.add(i * from)));
+            // Pairs of rows, then of pairs, each half by itself; then the halves.
+            let pairs = |i: usize| (_mm256_unpacklo_ps(r[i], r[i + 1]), _mm256_unpackhi_ps(r[i], r[i + 1]));
+            let fours = |i: usize| {
+                let ((a, b), (c, d)) = (pairs(i), pairs(i + 2));
+                [
+                    _mm256_shuffle_ps::<0x44>(a, c),
+                    _mm256_shuffle_ps::<0xee>(a, c),
+                    _mm256_shuffle_ps::<0x44>(b, d),
+                    _mm256_shuffle_ps::<0xee>(b, d),
+                ]
+            };
+            let (top, bottom) = (fours(0), fours(4));
+            for (i, (a, b)) in top.into_iter().zip(bottom).enumerate() {
+                _mm256_storeu_ps(dst.add(i * to), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(dst.add((i + 4) * to), _mm256_permute2f128_ps::<0x31>(a, b));
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
         unsafe { product(self, c, ldc, rows, lhs, panel, k, start) }
     }

@@ -109,6 +109,10 @@ macro_rules! avx512 {
                 }
             }
             #[inline(always)]
+            unsafe fn transpose(self, dst: *mut f32, to: usize, src: *const f32, from: usize) {
+                unsafe { transpose(dst, to, src, from) }
+            }
+            #[inline(always)]
             unsafe fn product(
                 self,
                 c: *mut f32,
@@ -141,6 +145,57 @@ avx512!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
     PairMac
 );
+
+/// Rows of a 16 x 16 block from `load(row)`, transposed.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn transposed(r: [__m512; 16]) -> [__m512; 16] {
+    let mut t = [_mm512_setzero_ps(); 16];
+    // Pairs of rows, then of pairs, each quarter by itself.
+    for i in (0..16).step_by(4) {
+        let (a, b) = (_mm512_unpacklo_ps(r[i], r[i + 1]), _mm512_unpackhi_ps(r[i], r[i + 1]));
+        let (c, d) = (
+            _mm512_unpacklo_ps(r[i + 2], r[i + 3]),
+            _mm512_unpackhi_ps(r[i + 2], r[i + 3]),
+        );
+        t[i] = _mm512_shuffle_ps::<0x44>(a, c);
+        t[i + 1] = _mm512_shuffle_ps::<0xee>(a, c);
+        t[i + 2] = _mm512_shuffle_ps::<0x44>(b, d);
+        t[i + 3] = _mm512_shuffle_ps::<0xee>(b, d);
+    }
+    // Then the quarters: t[4 g + j] has column 4 q + j of rows 4 g .. 4 g + 4 in quarter q.
+    let mut out = t;
+    for j in 0..4 {
+        let (a, b) = (
+            _mm512_shuffle_f32x4::<0x88>(t[j], t[j + 4]),
+            _mm512_shuffle_f32x4::<0xdd>(t[j], t[j + 4]),
+        );
+        let (c, d) = (
+            _mm512_shuffle_f32x4::<0x88>(t[j + 8], t[j + 12]),
+            _mm512_shuffle_f32x4::<0xdd>(t[j + 8], t[j + 12]),
+        );
+        out[j] = _mm512_shuffle_f32x4::<0x88>(a, c);
+        out[j + 8] = _mm512_shuffle_f32x4::<0xdd>(a, c);
+        out[j + 4] = _mm512_shuffle_f32x4::<0x88>(b, d);
+        out[j + 12] = _mm512_shuffle_f32x4::<0xdd>(b, d);
+    }
+    out
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn transpose(dst: *mut f32, to: usize, src: *const f32, from: usize) {
+    // SAFETY: the caller's promise (`Simd::transpose`).
+    unsafe {
+        let mut r = [_mm512_setzero_ps(); 16];
+        for (i, r) in r.iter_mut().enumerate() {
+            *r = _mm512_loadu_ps(src.add(i * from));
+        }
+        for (i, r) in transposed(r).into_iter().enumerate() {
+            _mm512_storeu_ps(dst.add(i * to), r);
+        }
+    }
+}
 
 /// Pairs of bf16 by `vdpbf16ps`: each lane adds the two products of a pair to its f32.
 #[derive(Clone, Copy)]
@@ -176,6 +231,28 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
         }
     }
     #[inline(always)]
+    unsafe fn transpose(_: Avx512Bf16, dst: *mut [bf16; 2], src: *const bf16) -> bool {
+        // A unit of the source is a pair of inputs of one output, of the result a pair of outputs of one input.
+        unsafe {
+            let low = _mm512_loadu_si512(LOW.as_ptr().cast());
+            let high = _mm512_loadu_si512(HIGH.as_ptr().cast());
+            for half in [0, 16] {
+                let mut r = [_mm512_setzero_ps(); 16];
+                for (i, r) in r.iter_mut().enumerate() {
+                    *r = _mm512_loadu_ps(src.cast::<f32>().add(i * 32 + half));
+                }
+                let r = transposed(r);
+                for (i, pair) in r.chunks_exact(2).enumerate() {
+                    let (a, b) = (_mm512_castps_si512(pair[0]), _mm512_castps_si512(pair[1]));
+                    let dst = dst.add((half / 2 + i) * 32);
+                    _mm512_storeu_si512(dst.cast(), _mm512_permutex2var_epi16(a, low, b));
+                    _mm512_storeu_si512(dst.add(16).cast(), _mm512_permutex2var_epi16(a, high, b));
+                }
+            }
+        }
+        true
+    }
+    #[inline(always)]
     unsafe fn product(
         s: Avx512Bf16,
         c: *mut f32,
@@ -196,6 +273,21 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
     fn unit_f32(a: f32, b: f32) -> [bf16; 2] {
         [bf16::from_f32(a), bf16::from_f32(b)]
     }
+}
+
+/// Indices that interleave the lower halves, and the upper halves, of two vectors of sixteen-bit numbers.
+const LOW: [u16; 32] = interleave(0);
+const HIGH: [u16; 32] = interleave(16);
+
+const fn interleave(first: u16) -> [u16; 32] {
+    let mut t = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        t[2 * i] = first + i as u16;
+        t[2 * i + 1] = 32 + first + i as u16;
+        i += 1;
+    }
+    t
 }
 
 mod f32_tile {

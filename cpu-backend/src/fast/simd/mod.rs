@@ -80,6 +80,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[allow(clippy::too_many_arguments)]
     unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start);
 
+    /// dst = src', LANES x LANES numbers of four bytes, rows `to` and `from` apart; no number is looked at.
+    ///
+    /// # Safety
+    /// The block can be read at src and written at dst.
+    #[inline(always)]
+    unsafe fn transpose(self, dst: *mut f32, to: usize, src: *const f32, from: usize) {
+        for i in 0..Self::LANES {
+            for j in 0..Self::LANES {
+                // SAFETY: the caller's promise.
+                unsafe { *dst.add(j * to + i).cast::<u32>() = *src.add(i * from + j).cast::<u32>() };
+            }
+        }
+    }
+
     /// The sum of the lanes, by halves.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {

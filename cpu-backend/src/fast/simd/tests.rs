@@ -106,3 +106,34 @@ fn reductions() {
         assert_eq!(reduce(level, &x), (9.75, 7.5));
     }
 }
+
+kernels! {
+    fn transpose_block(s, dst: &mut [f32], to: usize, src: &[f32], from: usize) -> usize {
+        assert!(dst.len() >= S::LANES * to && src.len() >= S::LANES * from);
+        // SAFETY: LANES rows each.
+        unsafe { s.transpose(dst.as_mut_ptr(), to, src.as_ptr(), from) };
+        S::LANES
+    }
+}
+
+#[test]
+fn a_block_is_transposed_and_nothing_else_is_written() {
+    let (to, from) = (19, 23);
+    // Any bits go through, those of a signalling NaN too.
+    let src: Vec<f32> = (0..16 * from as u32).map(|i| f32::from_bits(0x7f80_0001 + i)).collect();
+    for level in levels() {
+        let mut dst = vec![7.0f32; 16 * to];
+        let lanes = transpose_block(level, &mut dst, to, &src, from);
+        for i in 0..16 {
+            for j in 0..to {
+                let want = if i < lanes && j < lanes { src[j * from + i] } else { 7.0 };
+                assert_eq!(
+                    dst[i * to + j].to_bits(),
+                    want.to_bits(),
+                    "{} at {i}, {j}",
+                    level.isa().name()
+                );
+            }
+        }
+    }
+}
