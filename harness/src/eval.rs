@@ -287,7 +287,7 @@ pub fn evaluate<B: Decode>(
         summary.rows += 1;
         summary.seconds = begin.elapsed().as_secs_f64();
         progress(dataset.items.len(), &summary);
-        summary.stopped = stop.requested();
+        summary.stopped = stop.requested() && summary.rows < rows.len();
         Ok(if summary.stopped { Go::Stop } else { Go::On })
     })?;
     file.sync_all().map_err(Error::io(output, "sync"))?;

@@ -190,23 +190,36 @@ fn a_signal_ends_it_between_rows() {
     let lab = lab();
     let whole = whole(&lab);
     let output = lab.path("eval/signal.jsonl");
-    let mut child = command(&lab, "signal.jsonl", &["--batch-size=1"]);
-    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while fs::metadata(&output).map_or(0, |m| m.len()) == 0 {
-        sleep(Duration::from_micros(100));
-    }
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-s", "TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let ran = Ran::from(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(130), "{ran:#?}");
-    let text = fs::read_to_string(&output).unwrap();
-    assert!(text.ends_with('\n') && text.lines().count() < 40, "{text}");
+    // A busy machine may deliver the signal after the last row; then it is sent to another run.
+    let stopped = (0..20).any(|_| {
+        let _ = fs::remove_file(&output);
+        let mut child = command(&lab, "signal.jsonl", &["--batch-size=1"]);
+        let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while fs::metadata(&output).map_or(0, |m| m.len()) == 0 {
+            sleep(Duration::from_micros(100));
+        }
+        let id = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", "TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        let rows = fs::read_to_string(&output).unwrap();
+        match ran.code {
+            Some(130) => {
+                assert!(rows.ends_with('\n') && rows.lines().count() < 40, "{rows}");
+                true
+            }
+            code => {
+                assert_eq!((code, rows.lines().count()), (Some(0), 40), "{ran:#?}");
+                false
+            }
+        }
+    });
+    assert!(stopped, "no run ended at its signal");
     eval(&lab, "signal.jsonl", &[]).good();
     same(&whole, &output);
 }

@@ -246,7 +246,7 @@ fn what_cannot_be_read_is_refused_with_2() {
     refused(("\"learning_rate\"", "\"lr\""), &["optimizer", "lr", "learning_rate"]);
     refused(
         ("\"sft\"", "\"sftt\""),
-        &["objective", "\"logprobs\" or \"sft\"", "\"sftt\""],
+        &["objective", "expected logprobs, sft, dpo", "\"sftt\""],
     );
     refused(
         ("\"mask\": [", "\"mask\": [1, "),
