@@ -127,7 +127,12 @@ fn a_block_is_transposed_and_nothing_else_is_written() {
         for i in 0..16 {
             for j in 0..to {
                 let want = if i < lanes && j < lanes { src[j * from + i] } else { 7.0 };
-                assert_eq!(dst[i * to + j].to_bits(), want.to_bits(), "{} at {i}, {j}", level.isa().name());
+                assert_eq!(
+                    dst[i * to + j].to_bits(),
+                    want.to_bits(),
+                    "{} at {i}, {j}",
+                    level.isa().name()
+                );
             }
         }
     }
