@@ -49,6 +49,23 @@ impl Assets {
         })
     }
 
+    /// Uses these tokens of the vocabulary in place of the tokenizer's own, and says so in the folders written later.
+    /// Errors: a token that the vocabulary does not have.
+    pub fn set_tokens(&mut self, eos: Option<&str>, pad: Option<&str>) -> Result<()> {
+        let (config, generation) = (&mut self.folder.config, &mut self.folder.generation);
+        if let Some(eos) = eos {
+            let id = self.tokenizer.set_special("eos_token", eos)?;
+            config.eos_token_ids = vec![id];
+            generation.iter_mut().for_each(|g| g.eos_token_ids = vec![id]);
+        }
+        if let Some(pad) = pad {
+            let id = self.tokenizer.set_special("pad_token", pad)?;
+            config.pad_token_id = Some(id);
+            generation.iter_mut().for_each(|g| g.pad_token_id = Some(id));
+        }
+        Ok(())
+    }
+
     /// Tokens that end an answer: those of the configuration files and the tokenizer's own.
     pub fn stop_tokens(&self) -> Vec<u32> {
         let mut ids = self.folder.eos_token_ids();

@@ -62,12 +62,14 @@ pub struct Answered {
 }
 
 /// The answers to `prompts` (token ids, or why there are none), handed to `take` in their order, each as soon as all
-/// before it are there. `take` says whether to go on. Errors: the device's, and `take`'s.
+/// before it are there. `take` says whether to go on. Draws are keyed by a prompt's number, the first being `first`: an
+/// evaluation that goes on draws what it would have drawn. Errors: the device's, and `take`'s.
 pub fn answer<B: Decode>(
     b: &B,
     model: &Model<B>,
     assets: &Assets,
     prompts: &[Result<Vec<u32>, String>],
+    first: usize,
     how: &Answering,
     mut take: impl FnMut(usize, Answer) -> Result<Go>,
 ) -> Result<()> {
@@ -90,7 +92,7 @@ pub fn answer<B: Decode>(
     for (i, prompt) in prompts.iter().enumerate() {
         match prompt {
             Ok(ids) => generator.submit(Request {
-                id: i as u32,
+                id: (first + i) as u32,
                 completion: 0,
                 prompt: ids.clone(),
                 max_new_tokens: how.max_new_tokens,
@@ -121,10 +123,10 @@ pub fn answer<B: Decode>(
                         tokens: tokens.len(),
                         finish,
                     });
-                    ready.insert(id as usize, answered.map_err(|e| e.to_string()));
+                    ready.insert(id as usize - first, answered.map_err(|e| e.to_string()));
                 }
                 Event::Refused { id, reason } => {
-                    ready.insert(id as usize, Err(reason));
+                    ready.insert(id as usize - first, Err(reason));
                 }
             }
         }
@@ -145,14 +147,20 @@ fn cache_row_bytes<B: Decode>(model: &Model<B>) -> usize {
     2 * model.config.layers * model.config.kv_heads * model.config.head_dim
 }
 
-/// Greedy answers to plain questions.
-pub fn ask<B: Decode>(b: &B, model: &Model<B>, assets: &Assets, questions: &[String]) -> Result<Vec<String>> {
+/// Answers to plain questions.
+pub fn ask<B: Decode>(
+    b: &B,
+    model: &Model<B>,
+    assets: &Assets,
+    questions: &[String],
+    how: &Answering,
+) -> Result<Vec<String>> {
     let prompts: Vec<_> = questions
         .iter()
         .map(|q| prompt_ids(assets, &user_message(q), Map::new()).map_err(|e| e.to_string()))
         .collect();
     let mut answers = Vec::new();
-    answer(b, model, assets, &prompts, &Answering::default(), |_, a| {
+    answer(b, model, assets, &prompts, 0, how, |_, a| {
         answers.push(a.map_or_else(|e| format!("error: {e}"), |a| a.text));
         Ok(Go::On)
     })?;
@@ -217,6 +225,7 @@ pub struct Summary {
 /// columns, `prompt`, `answer`, `tokens`, `finish`, and the data's own answer as `reference`; or `error` in place of the
 /// answer. A file that is there is gone on with: whole lines are kept, a cut one is written again. Errors: a file of
 /// other data; the system's.
+#[allow(clippy::too_many_arguments)]
 pub fn evaluate<B: Decode>(
     b: &B,
     model: &Model<B>,
@@ -254,7 +263,7 @@ pub fn evaluate<B: Decode>(
         ..Summary::default()
     };
     let begin = Instant::now();
-    answer(b, model, assets, &prompts[done..], how, |i, answer| {
+    answer(b, model, assets, &prompts[done..], done, how, |i, answer| {
         let mut row = rows[done + i].clone();
         match answer {
             Ok(a) => {
@@ -278,7 +287,7 @@ pub fn evaluate<B: Decode>(
         summary.rows += 1;
         summary.seconds = begin.elapsed().as_secs_f64();
         progress(dataset.items.len(), &summary);
-        summary.stopped = stop.requested();
+        summary.stopped = stop.requested() && summary.rows < rows.len();
         Ok(if summary.stopped { Go::Stop } else { Go::On })
     })?;
     file.sync_all().map_err(Error::io(output, "sync"))?;

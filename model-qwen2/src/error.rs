@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {cause}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried, an infinitive: "open", "write".
         action: &'static str,
-        /// The system's own word.
-        source: std::io::Error,
+        /// The system's own word. Part of the message, so not a `source` as well.
+        cause: std::io::Error,
     },
     /// The content is not what it should be.
     #[error("{}: {field}: expected {expected}, found {found}", path.display())]
@@ -33,7 +33,7 @@ impl Error {
     /// An [`Error::Io`] on `path`, for `map_err`.
     pub fn io(path: impl AsRef<Path>, action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_owned();
-        move |source| Self::Io { path, action, source }
+        move |cause| Self::Io { path, action, cause }
     }
 
     /// An [`Error::Invalid`].

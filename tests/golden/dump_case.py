@@ -115,7 +115,7 @@ def optimizer_steps(model, value_head, case, steps):
 def score(model, value_head, case):
     """Run every sequence; returns its `Tokens` and the first sequence's logits, one row per completion token."""
     dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)  # bf16 scores are taken in f32
-    logps, entropies, values, masks, index, first = [], [], [], [], [], None
+    logps, entropies, sum_sq, values, masks, index, first = [], [], [], [], [], [], None
     for i, sequence in enumerate(case["sequences"]):
         ids = torch.tensor(sequence["prompt"] + sequence["completion"])
         start = max(len(sequence["prompt"]), 1)
@@ -124,6 +124,7 @@ def score(model, value_head, case):
         log_p = logits.log_softmax(-1)
         logps.append(log_p.gather(1, ids[start:, None])[:, 0])
         entropies.append(-(log_p.exp() * log_p).sum(-1))
+        sum_sq.append((2 * log_p).logsumexp(-1))
         if value_head is not None:
             values.append(value_head(hidden[start - 1 : -1])[:, 0])
         masks.append(torch.tensor(sequence.get("mask", [1] * len(ids[start:])), dtype=dtype))
@@ -132,6 +133,7 @@ def score(model, value_head, case):
     tokens = Tokens(
         logp=torch.cat(logps),
         entropy=torch.cat(entropies),
+        log_sum_sq=torch.cat(sum_sq),
         value=torch.cat(values) if values else None,
         mask=torch.cat(masks),
         sequence=torch.cat(index),

@@ -22,7 +22,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import check_cases
-from dump_case import dump_case, exact_module, forward, named_parameters, optimizer_steps, reference
+from dump_case import dump_case, exact_module, forward, named_parameters, optimizer_steps, reference, score
 from float64 import to_float64
 
 CASES = Path(__file__).parent / "cases"
@@ -43,6 +43,8 @@ class Spec:
     logits_first: bool = True
     metrics: bool = False
     masked: float = 0.0  # part of the completion tokens with mask 0
+    given: tuple = ()  # what random_given draws for each sequence
+    noise: float = 0.3  # how far old and reference log-probs are from the model's own
 
 
 def qwen2(version, c, f, v, layers, heads, kv, **other):
@@ -140,6 +142,58 @@ CASE = {
         [(150, 6), ("=", 90), ("=", 1), (0, 300), (129, 128)], settings={"loss_type": "nll"}, masked=0.1,
     ),
 }
+SMALL = llama(5, 8, 16, 29, 1, 1, 1)
+PAIRS = [(4, 6), ("=", 3), (2, 5), ("=", 5), (3, 1), ("=", 7)]
+GROUPS = [(4, 6), ("=", 3), ("=", 5), (2, 7), ("=", 1), ("=", 4)]
+F64 = dict(gradients=torch.float64, metrics=True, logits_first=False)
+OBJECTIVE_CASES = {
+    "dpo-sigmoid": ("dpo", dict(loss_type="sigmoid", beta=0.3), "ref_logps pair", PAIRS),
+    "dpo-cdpo-ld": ("dpo", dict(beta=0.3, label_smoothing=0.1, ld_alpha=0.4), "ref_logps pair", PAIRS),
+    "dpo-mix": (
+        "dpo", dict(loss_type=["ipo", "aot", "sft"], loss_weights=[0.5, 1.0, 0.2], beta=0.2), "ref_logps pair", PAIRS,
+    ),
+    "dpo-pairs-apart": (
+        "dpo", dict(loss_type=["aot_unpaired", "nca_pair"], beta=0.5, label_smoothing=0.2), "ref_logps apart", PAIRS,
+    ),
+    "dpo-js-divergence": ("dpo", dict(f_divergence_type="js_divergence", beta=0.5), "ref_logps pair", PAIRS),
+    "dpo-alpha-wpo": (
+        "dpo", dict(loss_type=["robust", "discopop", "exo_pair"], label_smoothing=0.1, f_divergence_type="alpha_divergence",
+                    f_alpha_divergence_coef=0.7, use_weighting=True), "ref_logps pair", PAIRS,
+    ),
+    "grpo-dapo": ("grpo", dict(loss_type="dapo", beta=0.1, epsilon_high=0.28), "old_logps ref_logps group", GROUPS),
+    "grpo-sequence": (
+        "grpo", dict(loss_type="grpo", importance_sampling_level="sequence", delta=1.2, epsilon=0.1, beta=0.05,
+                     scale_rewards="batch"), "old_logps ref_logps group", GROUPS,
+    ),
+    "grpo-dr-entropy": (
+        "grpo", dict(loss_type="dr_grpo", max_completion_length=9, entropy_coef=0.05, top_entropy_quantile=0.6,
+                     scale_rewards="none"), "old_logps group", GROUPS,
+    ),
+    "grpo-cispo": (
+        "grpo", dict(loss_type="cispo", epsilon_high=1.1, importance_sampling_cap=1.1), "old_logps sampler_logps advantage",
+        GROUPS,
+    ),
+    "grpo-sapo": (
+        "grpo", dict(loss_type="sapo", beta=0.1, use_bias_correction_kl=False), "old_logps ref_logps advantage", GROUPS,
+    ),
+    "grpo-vespo": (
+        "grpo", dict(loss_type="vespo", importance_sampling_cap=1.2), "old_logps sampler_logps group", GROUPS,
+    ),
+    "grpo-luspo-off-policy": (
+        "grpo", dict(loss_type="luspo", off_policy_mask_threshold=0.02), "old_logps group", GROUPS,
+    ),
+    "rloo": ("rloo", dict(beta=0.1, normalize_advantages=True), "old_logps ref_logps group", GROUPS),
+    "ppo-value-head": (
+        "ppo", dict(cliprange=0.1, cliprange_value=0.15, vf_coef=0.5, ent_coef=0.02), "old_logps advantages values", GROUPS,
+    ),
+    "trpo": ("trpo", {}, "old_logps advantages", GROUPS),
+}
+for key, (objective, settings, drawn, lengths) in OBJECTIVE_CASES.items():
+    CASE[key] = Spec(
+        f"{objective} on a tiny Llama: {', '.join(f'{k} {v}' for k, v in settings.items()) or 'no settings'}", SMALL, lengths,
+        objective=objective, settings=settings, temperature=1.3 if key in ("grpo-dapo", "trpo") else None,
+        value_head="bias" if objective == "ppo" else None, masked=0.2, given=tuple(drawn.split()), **F64,
+    )
 
 
 def main(names):
@@ -157,6 +211,7 @@ def make(name, spec):
     generator = torch.Generator().manual_seed(sum(map(ord, name)))
     model, head = random_model(spec, generator)
     case = random_case(spec, generator, model.config)
+    random_given(spec, generator, model, head, case)
     expected = dump_case(
         folder, model, case, value_head=head, steps=spec.steps, gradients=spec.gradients,
         logits_first=spec.logits_first, metrics=spec.metrics, config_json=spec.config,
@@ -213,6 +268,36 @@ def random_case(spec, generator, config):
     if spec.value_head:
         case["value_head"] = True
     return case
+
+
+def random_given(spec, generator, model, head, case):
+    """What the objectives read of a sequence, as if from a policy near this one."""
+    if not spec.given:
+        return
+    draw = lambda n, scale: scale * torch.randn(n, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        tokens, _ = score(to_float64(model), head and exact_module(head), case)
+    for i, sequence in enumerate(case["sequences"]):
+        own = tokens.logp[tokens.sequence == i]
+        n = len(own)
+        for key in ("old_logps", "ref_logps", "sampler_logps"):
+            if key in spec.given:
+                sequence[key] = (own + draw(n, spec.noise)).clamp(max=-1e-3).tolist()
+        if "advantage" in spec.given:
+            sequence["advantage"] = draw(1, 1.0).item()
+        if "advantages" in spec.given:
+            sequence["advantage"] = draw(n, 1.0).tolist()
+        if "group" in spec.given:
+            # The second group has a reward that is missing.
+            sequence |= {"reward": None if i == 4 else draw(1, 1.0).item(), "group": i // 3}
+        if "pair" in spec.given:
+            sequence |= {"pair": i // 2, "role": "chosen" if i % 2 == 0 else "rejected"}
+        if "apart" in spec.given:
+            sequence |= {"pair": i % 3, "role": "rejected" if i < 3 else "chosen"}
+        if "values" in spec.given:
+            value = tokens.value[tokens.sequence == i]
+            sequence["old_values"] = (value + draw(n, 0.2)).tolist()
+            sequence["returns"] = (value + draw(n, 0.5)).tolist()
 
 
 def check_against_transformers(folder, model, case):

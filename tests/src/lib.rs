@@ -11,6 +11,16 @@
 //! | [`cases`] | the list of cases |
 //! | [`tolerance`] | the one table, and the comparison |
 //!
+//! Above the operations, the whole program: these drive the library and the real `proximal` binary.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`program`] | the binary, built once, and what its runs said |
+//! | [`tiny`] | model folders of a few thousand numbers |
+//! | [`whole`] | models of two shapes in memory, on every backend |
+//! | [`lab`] | a folder with such a model and a little data to train on |
+//! | [`edit`] | one number of a tensor file changed |
+//!
 //! | test | what it asks |
 //! |---|---|
 //! | `known` | answers worked out by hand: what self-consistency cannot see |
@@ -20,12 +30,24 @@
 //! | `shared_prefix` | a tree gives what the unshared sequences give |
 //! | `invariance` | `==`: rows beside, threads, order of segments, decode and training |
 //! | `coverage` | every method of the traits has a case |
+//! | `golden` | the reference numbers of PyTorch, and that a changed one is found |
+//! | `transformer` | the whole model's gradients: differences, prefix trees, checkpointing, threads |
+//! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
+//! | `resume` | a run that is killed and gone on with equals one that is not |
+//! | `sft`, `eval`, `cli` | what the commands do |
+//! | `refused` | broken input: one clear error each |
+//! | `demo` | the demo reaches its goal |
 
 pub mod backward;
 pub mod case;
 pub mod cases;
 pub mod device;
 pub mod devices;
+pub mod edit;
 pub mod host;
+pub mod lab;
+pub mod program;
 pub mod run;
+pub mod tiny;
 pub mod tolerance;
+pub mod whole;

@@ -110,7 +110,7 @@ fn step_of(name: &str, make: fn(u64) -> String) -> Option<u64> {
     digits.parse().ok().filter(|step| make(*step) == name)
 }
 
-/// Removes half-written checkpoints; puts back one that was set aside when its replacement did not come.
+/// Removes half-written checkpoints and files; puts back one that was set aside when its replacement did not come.
 fn clear(output_dir: &Path) -> Result<()> {
     for name in names(output_dir)? {
         let path = output_dir.join(&name);
@@ -124,9 +124,19 @@ fn clear(output_dir: &Path) -> Result<()> {
                 fs::rename(&path, &place).map_err(Error::io(&path, "rename"))?;
                 sync_folder(output_dir)?;
             }
+        } else if is_temporary(&name) && path.is_file() {
+            fs::remove_file(&path).map_err(Error::io(&path, "remove"))?;
         }
     }
     Ok(())
+}
+
+/// Whether a name is one that `write_atomic` gives a file before it is whole: `.<name>.<process>.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let parts = name.strip_prefix('.').and_then(|n| n.strip_suffix(".tmp"));
+    parts
+        .and_then(|parts| parts.rsplit_once('.'))
+        .is_some_and(|(_, process)| process.parse::<u32>().is_ok())
 }
 
 /// The checkpoints of a folder by step, newest last; none when there is no folder. They are not verified.

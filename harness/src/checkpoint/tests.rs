@@ -356,6 +356,17 @@ fn a_folder_in_use_or_not_empty_is_refused() {
     );
 }
 
+/// What a killed run left of a file that was not whole yet is removed; what others put there is not.
+#[test]
+fn half_written_files_are_cleared_away() {
+    let output = tempfile::tempdir().unwrap();
+    for name in [".model.safetensors.4711.tmp", ".notes.tmp", "a.7.tmp", ".b.7x.tmp"] {
+        fs::write(output.path().join(name), "").unwrap();
+    }
+    drop(OutputDir::open(output.path(), Begin::Resume).unwrap());
+    assert_eq!(names(output.path()), [".b.7x.tmp", ".lock", ".notes.tmp", "a.7.tmp"]);
+}
+
 #[test]
 fn names_that_are_not_checkpoints_are_left_alone() {
     let output = tempfile::tempdir().unwrap();

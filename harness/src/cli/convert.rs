@@ -16,7 +16,13 @@ pub struct Args {
     /// The folder to write; new or empty
     folder: PathBuf,
     /// How to store the weights
-    #[arg(long, value_enum, default_value = "bf16")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "bf16",
+        hide_possible_values = true,
+        value_name = "f64|f32|bf16"
+    )]
     dtype: Precision,
 }
 

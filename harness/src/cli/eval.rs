@@ -13,12 +13,13 @@ use proximal::data::{self, Dataset, DatasetConfig, Split};
 use proximal::eval::{Answering, Summary, ask, evaluate};
 use serde::Deserialize;
 
-use super::generate::{SamplingArgs, load_model};
+use super::generate::load_model;
+use super::sampling::SamplingArgs;
 use super::{Precision, Work, on_cpu};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A TOML file with the keys below (underscores for dashes) and a [dataset] table; flags win over it
+    /// A TOML file with the keys below (underscores for dashes), a [dataset] and a [sampling] table; flags win over it
     #[arg(long)]
     config: Option<PathBuf>,
     /// Folder of the model
@@ -73,6 +74,8 @@ struct Keys {
     chat_template_path: Option<PathBuf>,
     dtype: Option<Precision>,
     threads: Option<usize>,
+    #[serde(default)]
+    sampling: SamplingArgs,
 }
 
 impl Keys {
@@ -100,20 +103,21 @@ impl Keys {
             chat_template_path: args.chat_template_path.or(file.chat_template_path),
             dtype: args.dtype.or(file.dtype),
             threads: args.threads.or(file.threads),
+            sampling: args.sampling.over(file.sampling),
         })
     }
 }
 
 pub fn run(args: Args) -> Result<ExitCode> {
-    let (json, sampling) = (args.json, args.sampling);
+    let json = args.json;
     let keys = Keys::read(args)?;
     let gib = keys.kv_cache_gib.unwrap_or(1.0);
     if !(gib.is_finite() && gib > 0.0) {
         bail!("--kv-cache-gib: expected a number above 0, found {gib}");
     }
     let how = Answering {
-        sampling: sampling.sampling(),
-        seed: sampling.seed,
+        sampling: keys.sampling.sampling()?,
+        seed: keys.sampling.seed(),
         max_new_tokens: keys.max_new_tokens.unwrap_or(3000),
         batch: keys.batch_size.unwrap_or(8) as usize,
         cache_bytes: (gib * (1u64 << 30) as f64) as usize,
@@ -203,7 +207,7 @@ impl Work for Eval<'_> {
             }
             summary = Some(done);
         }
-        let answers = ask(b, &model, self.assets, self.questions)?;
+        let answers = ask(b, &model, self.assets, self.questions, &self.how)?;
         Ok((summary, answers))
     }
 }

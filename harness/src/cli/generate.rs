@@ -8,7 +8,6 @@ use anyhow::{Result, bail};
 use kernel::backend::{Decode, Vector};
 use kernel::mat::Use;
 use kernel::params::ValueHead;
-use kernel::sample::Sampling;
 use kernel::transformer::Model;
 use model_qwen2::generate::{Event, Generator, Request, Settings};
 use model_qwen2::tensors::Element;
@@ -18,6 +17,7 @@ use proximal::data::Turns;
 use proximal::eval::prompt_ids;
 use serde_json::{Map, Value, json};
 
+use super::sampling::SamplingArgs;
 use super::{Precision, Work, on_cpu};
 
 #[derive(clap::Args)]
@@ -48,56 +48,6 @@ pub struct Args {
     /// Threads; all cores unless set
     #[arg(long)]
     threads: Option<usize>,
-}
-
-/// How tokens are drawn.
-#[derive(clap::Args, Clone, Copy)]
-pub struct SamplingArgs {
-    /// Divides the logits; 0 takes the most likely token
-    #[arg(long, default_value_t = 0.0, value_parser = at_least_zero)]
-    temperature: f64,
-    /// Only the k most likely tokens; 0 for all
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
-    /// Only the most likely tokens whose probabilities sum to this
-    #[arg(long, default_value_t = 1.0, value_parser = share)]
-    top_p: f64,
-    /// Only tokens at least this times as likely as the most likely one
-    #[arg(long, default_value_t = 0.0, value_parser = share)]
-    min_p: f64,
-    /// Divides the logits of tokens already there
-    #[arg(long, default_value_t = 1.0, value_parser = at_least_zero)]
-    repetition_penalty: f64,
-    /// Key of the draws: the same seed gives the same text
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-}
-
-impl SamplingArgs {
-    pub fn sampling(&self) -> Sampling {
-        Sampling {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
-        }
-    }
-}
-
-fn number(text: &str, range: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(x) if range(x) => Ok(x),
-        _ => Err(format!("expected {expected}")),
-    }
-}
-
-fn at_least_zero(text: &str) -> Result<f64, String> {
-    number(text, |x| x.is_finite() && x >= 0.0, "a number of at least 0")
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    number(text, |x| (0.0..=1.0).contains(&x), "a number from 0 to 1")
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -132,8 +82,8 @@ impl Work for Generate<'_> {
         let prompt = prompt_ids(&assets, &turns(args), Map::new())?;
         let model = load_model(b, &assets, prompt.len() + args.max_new_tokens)?;
         let settings = Settings {
-            sampling: args.sampling.sampling(),
-            seed: args.sampling.seed,
+            sampling: args.sampling.sampling()?,
+            seed: args.sampling.seed(),
             stop: assets.stop_tokens(),
             batch: 1,
             cache_rows: prompt.len() + args.max_new_tokens,

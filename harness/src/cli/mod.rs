@@ -3,6 +3,7 @@ mod convert;
 mod demo;
 mod eval;
 mod generate;
+mod sampling;
 mod sft;
 mod verify;
 
@@ -101,6 +102,10 @@ trait Work {
 fn on_cpu<W: Work>(precision: Precision, threads: Option<usize>, work: W) -> Result<W::Output> {
     let mut settings = Settings::detect()?;
     if let Some(threads) = threads {
+        anyhow::ensure!(
+            (1..=1024).contains(&threads),
+            "--threads: expected a number from 1 to 1024, found {threads}"
+        );
         settings.threads = threads;
     }
     match precision {

@@ -39,7 +39,7 @@ pub struct Args {
     /// Absolute error allowed on every element, where the relative one is exceeded
     #[arg(long, value_name = "A")]
     atol: Option<f64>,
-    /// Run the case in pieces of so many sequences; the same tolerances hold
+    /// Run the case in pieces of so many sequences (dpo: pairs); the same tolerances hold
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     micro_batch: Option<u32>,
     /// Write the rows as JSON to this file ("-" for standard output)
@@ -51,10 +51,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.device == Device::Cuda {
         anyhow::bail!("--device cuda: the CUDA backend is not part of this build yet; use --device cpu");
     }
-    let settings = Settings {
-        threads: 2,
-        isa: cpu_backend::Isa::Portable,
-    };
+    let settings = Settings::detect()?;
     let options = Options {
         dtype: match args.dtype {
             DtypeArg::F64 => Dtype::F64,

@@ -43,7 +43,7 @@ keys! {
         max_length: Option<usize> = Some(1024), in 1.0..;
         /// Which part of a sample that is too long stays.
         truncation_mode: TruncationMode = TruncationMode::KeepStart;
-        /// Put several samples into one block of max_length tokens; they do not see each other.
+        /// Put several samples into one block of max_length tokens; they do not see each other, but for "wrapped".
         packing: bool = false;
         /// How to pack.
         packing_strategy: PackingStrategy = PackingStrategy::Bfd;

@@ -111,7 +111,7 @@ keys! {
         /// Recompute activations in the backward pass (also: activation_checkpointing).
         gradient_checkpointing: bool = true;
         /// Threads; all cores unless set.
-        threads: Option<usize> = None, in 1.0..;
+        threads: Option<usize> = None, in 1.0..=1024.0;
         /// Steps between two lines of the log.
         logging_steps: Steps = Steps::Count(10), in f64::MIN_POSITIVE..;
         /// Log the first step too.

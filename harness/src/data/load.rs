@@ -139,7 +139,7 @@ pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Da
         let sample = sample(config, &layout, row).map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
         if let Some(part) = sample.empty_part() {
             if config.empty == Empty::Error {
-                let expected = format!("a {part} (empty = \"drop\" leaves such samples out)");
+                let expected = format!("{part} with something in it (empty = \"drop\" leaves such samples out)");
                 return Err(Error::invalid(table.file(i), at(part), expected, "an empty one"));
             }
             report.empty += 1;

@@ -78,18 +78,15 @@ impl Turns {
 }
 
 impl Sample {
-    /// What a model is asked: the prompt, or a dialogue up to its last assistant message. `None` for plain text and for a
-    /// dialogue that begins with its only answer.
+    /// What a model is asked: the prompt, or a dialogue without the assistant's message that ends it; one that ends
+    /// otherwise is asked as a whole. `None` for plain text and for a dialogue that is nothing but an answer.
     pub fn prompt(&self) -> Option<Turns> {
         match self {
             Self::Text(_) => None,
             Self::Messages(messages) => {
-                let asked = match messages
-                    .iter()
-                    .rposition(|m| m.get("role").and_then(Value::as_str) == Some("assistant"))
-                {
-                    Some(last) => &messages[..last],
-                    None => &messages[..],
+                let asked = match messages.split_last() {
+                    Some((last, before)) if last.get("role").and_then(Value::as_str) == Some("assistant") => before,
+                    _ => messages,
                 };
                 (!asked.is_empty()).then(|| Turns::Messages(asked.to_vec()))
             }

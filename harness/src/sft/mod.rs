@@ -31,6 +31,7 @@ use crate::assets::Assets;
 use crate::checkpoint::{Begin, Best, OutputDir, Stop, prune};
 use crate::config::{Dtype as ConfigDtype, LossType, ReportTo, Resume, Scheduler, SftConfig, Shared, Strategy};
 use crate::dtype::Dtype;
+use crate::eval::{Answering, ask};
 use crate::log::{Logger, Start};
 use crate::memory::peak_memory;
 use crate::train::{Plan, TrainerState, Window, read_state, save_checkpoint, save_model};
@@ -138,7 +139,8 @@ where
             (Resume::No, true) => Begin::Overwrite,
             _ => Begin::Resume,
         };
-        let assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
+        let mut assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
+        assets.set_tokens(shared.eos_token.as_deref(), shared.pad_token.as_deref())?;
         let (train, held_out) = data::load(config, &assets)?;
         let output = OutputDir::open(&shared.output_dir, begin)?;
         let mut notes = assets.notes.clone();
@@ -260,7 +262,9 @@ where
                 self.evaluate()?;
             }
             let stopping = stop.requested() && step < total;
-            if stopping || due(shared.save_strategy, step, save_every) {
+            // As transformers: the last step is saved too.
+            let last = step == total && shared.save_strategy != Strategy::No;
+            if stopping || last || due(shared.save_strategy, step, save_every) {
                 self.save()?;
             }
             if stopping {
@@ -437,7 +441,13 @@ where
         if questions.is_empty() {
             return Ok(());
         }
-        let answers = crate::eval::ask(self.b, &self.learner.model, &self.assets, questions)?;
+        let answers = ask(
+            self.b,
+            &self.learner.model,
+            &self.assets,
+            questions,
+            &Answering::default(),
+        )?;
         let path = self.output.path().join("answers.jsonl");
         let mut text = String::new();
         for (question, answer) in questions.iter().zip(&answers) {

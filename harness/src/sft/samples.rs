@@ -1,5 +1,6 @@
 //! From samples to examples: tokenised, cut, packed, checked.
 use anyhow::{Result, bail};
+use model_qwen2::Error;
 use model_qwen2::chat::Inputs;
 use model_qwen2::sample::{self, Note, Tokenized, Trained};
 
@@ -73,14 +74,10 @@ pub fn examples(assets: &Assets, dataset: &Dataset, config: &Sft) -> Result<Exam
     examples.retain(|e| e.trained() > 0);
     let dropped = before.saturating_sub(examples.len());
     if examples.is_empty() {
-        bail!(
-            "nothing would be trained: of {before} samples none has a trained token{}",
-            if config.max_length.is_some() {
-                " within max_length (is it shorter than the prompts? does the mask fit the data?)"
-            } else {
-                " (does the mask fit the data?)"
-            }
-        );
+        let limit = config.max_length.map(|n| format!(" within max_length = {n}"));
+        let expected = format!("at least one sample with a trained token{}", limit.unwrap_or_default());
+        let found = format!("none of {before} (do the prompts alone fill it? does the mask fit the data?)");
+        return Err(Error::invalid(dataset.file(0), "mask", expected, found).into());
     }
     if dropped > 0 && !config.packing {
         warnings.push(format!(

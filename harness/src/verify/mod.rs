@@ -4,6 +4,9 @@
 mod case;
 mod compare;
 mod run;
+mod sequence;
+mod settings;
+mod share;
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +15,10 @@ use cpu_backend::{Cpu, Settings};
 use half::bf16;
 use serde::Serialize;
 
-pub use case::{Case, Objective, Sequence};
+pub use case::Case;
 pub use compare::{Row, Tolerance};
+pub use sequence::Sequence;
+pub use settings::Objective;
 
 use crate::dtype::Dtype;
 
@@ -26,7 +31,7 @@ pub struct Options {
     pub rtol: Option<f64>,
     /// Largest absolute error allowed on an element, where the relative one is exceeded.
     pub atol: Option<f64>,
-    /// Sequences in one micro-batch; all of them where unset.
+    /// Sequences in one micro-batch, pairs of them for dpo; all of them where unset.
     pub micro_batch: Option<usize>,
 }
 
@@ -58,3 +63,6 @@ pub fn verify(folder: &Path, options: &Options, settings: Settings) -> Result<Re
         rows,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Computes what a case asks for, on any backend.
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use anyhow::Result;
 use kernel::backend::{Decode, Vector};
@@ -10,8 +11,9 @@ use kernel::transformer::{Cotangent, Keep};
 use model_qwen2::tensors::{Dtype as FileDtype, Element};
 
 use super::Options;
-use super::case::{Case, Objective, Optimizer, Sequence};
+use super::case::{Case, Optimizer};
 use super::compare::{Row, Tolerance};
+use super::share::{Metrics, Micro, Scored, Step};
 use crate::dtype::Dtype;
 
 /// What was computed, by the names of expected.safetensors.
@@ -93,59 +95,129 @@ fn pass<B: Decode + Vector>(
     mut found: Option<&mut Found>,
 ) -> Result<f64> {
     learner.zero_grads(b);
-    let weight = case.weight();
-    let mut loss = 0.0;
-    let (mut entropy, mut right) = (0.0, 0.0);
-    let size = options.micro_batch.unwrap_or(case.sequences.len()).max(1);
-    for (i, sequences) in case.sequences.chunks(size).enumerate() {
-        let batch = pack(case.folder.config.kernel.vocab, sequences)?;
+    let scored = if Step::<B::Real>::looks_ahead(case) {
+        Some(score_all(b, learner, case, options)?)
+    } else {
+        None
+    };
+    let step = Step::new(case, scored.as_ref())?;
+    let mut metrics = Metrics::new();
+    let (mut loss, mut rated) = (0.0, 0.0);
+    let mut columns: [Vec<Vec<f64>>; 3] = [0; 3].map(|_| vec![Vec::new(); case.sequences.len()]);
+    for (i, units) in step.units().chunks(micro_batch(options)).enumerate() {
+        let members: Vec<usize> = units.concat();
+        let batch = pack(case.folder.config.kernel.vocab, case, &members)?;
         let scores = learner.score(b, &batch, case.temperature)?.clone();
-        let mask: Vec<B::Real> = sequences
-            .iter()
-            .flat_map(Sequence::weights)
-            .map(B::Real::from_f64)
-            .collect();
-        for (j, &m) in mask.iter().enumerate() {
-            entropy += m.to_f64() * scores.entropy[j].to_f64();
-            right += m.to_f64() * (scores.logp[j] >= scores.best[j]) as u8 as f64;
-        }
-        let mut dlogp = vec![B::Real::ZERO; scores.logp.len()];
-        match case.objective {
-            Objective::Logprobs => {}
-            Objective::Sft(kind) => loss += kind.loss(&mut dlogp, &scores.logp, &mask, weight),
-        }
-        if let Some(found) = &mut found {
-            for (name, xs) in [
-                ("logps", &scores.logp),
-                ("entropy", &scores.entropy),
-                ("values", &scores.value),
-            ] {
-                found.entry(name.into()).or_default().extend(to_f64(xs));
-            }
-            if i == 0 {
-                let z = learner.logits(b, sequences[0].predictions())?;
-                found.insert("logits_first".into(), to_f64(&z));
-            }
-        }
-        let cotangent = Cotangent {
-            dlogp: &dlogp,
-            dentropy: &[],
-            dvalue: &[],
+        let log_sum_sq = if step.weighs() {
+            log_sum_sq(&learner.logits(b, scores.logp.len())?, case.folder.config.kernel.vocab)
+        } else {
+            Vec::new()
         };
-        learner.backward(b, cotangent)?;
+        if let (Some(found), 0) = (&mut found, i) {
+            let z = learner.logits(b, case.sequences[0].predictions())?;
+            found.insert("logits_first".into(), to_f64(&z));
+        }
+        let members = ranges(case, &members);
+        let zeros = |n: usize| vec![B::Real::ZERO; n];
+        let mut d = [
+            zeros(scores.logp.len()),
+            zeros(scores.logp.len()),
+            zeros(scores.value.len()),
+        ];
+        let [dlogp, dentropy, dvalue] = &mut d;
+        let mut micro = Micro {
+            members: &members,
+            scores: &scores,
+            log_sum_sq: &log_sum_sq,
+            d: [dlogp, dentropy, dvalue],
+        };
+        loss += step.share(&mut micro, &mut metrics);
+        learner.backward(
+            b,
+            Cotangent {
+                dlogp: &d[0],
+                dentropy: &d[1],
+                dvalue: &d[2],
+            },
+        )?;
+        for (i, range) in members {
+            let mask = case.sequences[i].weights();
+            for (m, t) in mask.iter().zip(range.clone()) {
+                *metrics.entry("entropy").or_default() += m * scores.entropy[t].to_f64() / case.weight();
+                if step.rates(i) {
+                    let right = (scores.logp[t] >= scores.best[t]) as u8 as f64;
+                    *metrics.entry("mean_token_accuracy").or_default() += m * right;
+                    rated += m;
+                }
+            }
+            for (column, xs) in columns.iter_mut().zip([&scores.logp, &scores.entropy, &scores.value]) {
+                column[i] = to_f64(xs.get(range.clone()).unwrap_or_default());
+            }
+        }
+    }
+    if let Some(right) = metrics.get_mut("mean_token_accuracy") {
+        *right /= rated;
     }
     if let Some(found) = found {
-        found.insert("metric.entropy".into(), vec![entropy / weight]);
-        found.insert("metric.mean_token_accuracy".into(), vec![right / weight]);
+        for (name, column) in ["logps", "entropy", "values"].into_iter().zip(columns) {
+            found.insert(name.into(), column.concat());
+        }
+        found.extend(metrics.into_iter().map(|(name, x)| (format!("metric.{name}"), vec![x])));
     }
     Ok(loss)
 }
 
+/// Units in a micro-batch: sequences, or pairs of them.
+fn micro_batch(options: &Options) -> usize {
+    options.micro_batch.unwrap_or(usize::MAX).max(1)
+}
+
+/// Scores every sequence, changing nothing.
+fn score_all<B: Decode + Vector>(
+    b: &B,
+    learner: &mut Learner<B>,
+    case: &Case,
+    options: &Options,
+) -> Result<Scored<B::Real>> {
+    let (mut logp, mut entropy) = (Vec::new(), Vec::new());
+    let all: Vec<usize> = (0..case.sequences.len()).collect();
+    for members in all.chunks(micro_batch(options)) {
+        let batch = pack(case.folder.config.kernel.vocab, case, members)?;
+        let scores = learner.score(b, &batch, case.temperature)?;
+        for (_, range) in ranges(case, members) {
+            logp.push(scores.logp[range.clone()].to_vec());
+            entropy.push(scores.entropy[range].to_vec());
+        }
+    }
+    Ok(Scored { logp, entropy })
+}
+
+/// Each sequence with the numbers of its predictions in the batch.
+fn ranges(case: &Case, members: &[usize]) -> Vec<(usize, Range<usize>)> {
+    let mut next = 0;
+    let one = |&i: &usize| {
+        let start = next;
+        next += case.sequences[i].predictions();
+        (i, start..next)
+    };
+    members.iter().map(one).collect()
+}
+
+/// log sum_v p_v^2 for each row of logits.
+fn log_sum_sq<R: Real>(logits: &[R], vocab: usize) -> Vec<R> {
+    let of = |row: &[R]| {
+        let top = row.iter().fold(f64::NEG_INFINITY, |m, z| m.max(z.to_f64()));
+        let lse = |k: f64| row.iter().map(|z| (k * (z.to_f64() - top)).exp()).sum::<f64>().ln();
+        R::from_f64(lse(2.0) - 2.0 * lse(1.0))
+    };
+    logits.chunks(vocab).map(of).collect()
+}
+
 /// The sequences as one prefix tree: neighbours with the same prompt share it.
-fn pack(vocab: usize, sequences: &[Sequence]) -> Result<Batch> {
+fn pack(vocab: usize, case: &Case, members: &[usize]) -> Result<Batch> {
     let mut batch = Batch::new(vocab);
     let mut last: Option<(&[u32], usize)> = None;
-    for s in sequences {
+    for s in members.iter().map(|&i| &case.sequences[i]) {
         let parent = match last {
             _ if s.prompt.is_empty() => None,
             Some((prompt, segment)) if prompt == s.prompt => Some(segment),

@@ -5,10 +5,13 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Result};
 
+/// Names the special tokens and holds the chat template.
+pub(super) const CONFIG: &str = "tokenizer_config.json";
+
 /// Every file that belongs to a tokenizer and is carried over to a saved model; the first two must be there.
 const NAMES: [&str; 8] = [
     "tokenizer.json",
-    "tokenizer_config.json",
+    CONFIG,
     "special_tokens_map.json",
     "chat_template.jinja",
     "added_tokens.json",
@@ -78,8 +81,8 @@ fn object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
 
 /// Reads tokenizer_config.json, then special_tokens_map.json for what it does not name, then chat_template.jinja.
 pub(super) fn config(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<Config> {
-    let path = folder.join("tokenizer_config.json");
-    let json = object(&path, required(folder, files, "tokenizer_config.json")?)?;
+    let path = folder.join(CONFIG);
+    let json = object(&path, required(folder, files, CONFIG)?)?;
     let map_path = folder.join("special_tokens_map.json");
     let map = find(files, "special_tokens_map.json")
         .map(|bytes| object(&map_path, bytes))

@@ -212,6 +212,34 @@ impl HfTokenizer {
         self.specials.iter().map(|(name, token)| (*name, token.text.as_str()))
     }
 
+    /// Makes `text`, a token of the vocabulary, the `eos_token` or `pad_token`, here and in the files that
+    /// [`save`](Self::save) writes. Returns its id; fails when there is no such token.
+    pub fn set_special(&mut self, name: &'static str, text: &str) -> Result<u32> {
+        let path = self.folder.join(files::CONFIG);
+        let Some(id) = self.token_to_id(text) else {
+            let expected = "a token of tokenizer.json";
+            return Err(Error::invalid(&path, name, expected, format!("{text:?}")));
+        };
+        self.specials.retain(|(n, _)| *n != name);
+        self.specials.push((
+            name,
+            SpecialToken {
+                text: text.to_owned(),
+                id,
+            },
+        ));
+        for (file, bytes) in &mut self.files {
+            if file == files::CONFIG {
+                let broken = |e: serde_json::Error| Error::invalid(&path, "JSON", "an object", e.to_string());
+                let mut map: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_slice(bytes).map_err(broken)?;
+                map.insert(name.to_owned(), text.into());
+                *bytes = serde_json::to_vec_pretty(&map).map_err(broken)?;
+            }
+        }
+        Ok(id)
+    }
+
     /// Its chat template: chat_template.jinja, else the one in tokenizer_config.json; of several the one named
     /// `default`. `None` where there is none: see [`fallback_chat_template`](Self::fallback_chat_template).
     pub fn chat_template(&self) -> Result<Option<ChatTemplate>> {

@@ -209,7 +209,7 @@ fn empty_samples_stop_or_are_dropped_and_counted() {
     ];
     assert_eq!(
         rows(&all, "").error(Split::Train),
-        "a.jsonl: line 1, completion: expected a completion (empty = \"drop\" leaves such samples out), found an empty one"
+        "a.jsonl: line 1, completion: expected completion with something in it (empty = \"drop\" leaves such samples out), found an empty one"
     );
     let dropping = rows(&all, "empty = 'drop'");
     let (dataset, report) = dropping.load(Split::Train).unwrap();
@@ -239,7 +239,9 @@ fn empty_samples_stop_or_are_dropped_and_counted() {
     ] {
         let error = rows(std::slice::from_ref(&row), "").error(Split::Train);
         assert!(
-            error.starts_with(&format!("a.jsonl: line 1, {part}: expected a {part} ")),
+            error.starts_with(&format!(
+                "a.jsonl: line 1, {part}: expected {part} with something in it "
+            )),
             "{row}: {error}"
         );
     }
@@ -372,6 +374,6 @@ fn rows_of_several_files_keep_their_places() {
     let several = fixture(&files, "path = ['a.jsonl', 'b.csv']");
     assert_eq!(
         several.error(Split::Train),
-        "b.csv: line 3, text: expected a text (empty = \"drop\" leaves such samples out), found an empty one"
+        "b.csv: line 3, text: expected text with something in it (empty = \"drop\" leaves such samples out), found an empty one"
     );
 }

@@ -98,6 +98,11 @@ fn the_prompt_of_a_dialogue() {
         Sample::Messages(dialogue[..1].to_vec()).prompt(),
         Some(Turns::Messages(dialogue[..1].to_vec()))
     );
+    // A question that nobody has answered yet is asked with all that was said before it.
+    assert_eq!(
+        Sample::Messages(dialogue[..3].to_vec()).prompt(),
+        Some(Turns::Messages(dialogue[..3].to_vec()))
+    );
     assert_eq!(Sample::Messages(dialogue[1..2].to_vec()).prompt(), None);
     assert_eq!(Sample::Text("x".into()).prompt(), None);
 }
