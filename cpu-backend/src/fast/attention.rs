@@ -11,7 +11,7 @@ use super::elem::{Elem, get, put};
 use super::gemm::{Lhs, Start, tiles};
 use super::linear::widen;
 use super::out::Out;
-use super::pool::Scratch;
+use super::pool::{Pool, Scratch};
 use super::settings::Level;
 use super::simd::{Simd, exp, kernels};
 use super::tree::{Block, QueryTile, Tree};
@@ -65,32 +65,49 @@ impl Layout {
     }
 }
 
-/// Lays out rows of x (N, K D) with lanes across the rows, along D, or both.
-pub(super) fn lay_out<T: Elem>(
+/// How rows (N, K D) are wanted.
+pub(super) enum Lay<'a> {
+    /// Lanes across the rows: as keys.
+    Across(&'a mut [f32]),
+    /// Lanes along D: as values.
+    Along(&'a mut [f32]),
+}
+
+/// Lays out rows, each x as it is wanted.
+pub(super) fn lay_out<T: Elem, const N: usize>(
     engine: &Engine,
-    pool: &mut super::pool::Pool,
-    x: &[T],
+    pool: &mut Pool,
     tree: &Tree,
     layout: Layout,
-    across: Option<&mut [f32]>,
-    along: Option<&mut [f32]>,
+    wanted: [(&[T], Lay<'_>); N],
 ) {
-    let (across, along) = (across.map(Out::new), along.map(Out::new));
-    let d = layout.heads.head_dim;
-    let len = d * layout.width;
-    pool.run(layout.heads.kv_heads * layout.panels, &|item, _| {
+    enum To<'a> {
+        Across(Out<'a, f32>),
+        Along(Out<'a, f32>),
+    }
+    let wanted = wanted.map(|(x, lay)| match lay {
+        Lay::Across(dst) => (x, To::Across(Out::new(dst))),
+        Lay::Along(dst) => (x, To::Along(Out::new(dst))),
+    });
+    let len = layout.heads.head_dim * layout.width;
+    pool.run(layout.heads.kv_heads * layout.panels, &|item, scratch| {
         let (kv_head, panel) = (item / layout.panels, item % layout.panels);
         let block = tree.blocks[panel];
-        if let Some(across) = across {
-            // SAFETY: each item has a panel of its own.
-            let dst = unsafe { across.slice(layout.across(kv_head, panel), len) };
-            keys_across(engine.level, dst, x, block, kv_head, layout);
-        }
-        if let Some(along) = along {
-            for part in 0..layout.parts() {
-                // SAFETY: each item has the rows of its block.
-                let dst = unsafe { along.slice(layout.along(kv_head, part, block.start), block.len * layout.width) };
-                rows_along(engine.level, dst, x, block, kv_head, part, layout);
+        for (x, to) in &wanted {
+            match to {
+                To::Across(dst) => {
+                    // SAFETY: each item has a panel of its own.
+                    let dst = unsafe { dst.slice(layout.across(kv_head, panel), len) };
+                    keys_across(engine.level, dst, x, block, kv_head, layout, scratch);
+                }
+                To::Along(dst) => {
+                    for part in 0..layout.parts() {
+                        let at = layout.along(kv_head, part, block.start);
+                        // SAFETY: each item has the rows of its block.
+                        let dst = unsafe { dst.slice(at, block.len * layout.width) };
+                        rows_along(engine.level, dst, x, block, kv_head, part, layout);
+                    }
+                }
             }
         }
     });
@@ -110,24 +127,11 @@ pub(super) fn attention<T: Elem>(
     let team = &mut *team;
     let keys = team.rooms.a.get(layout.across_len());
     let values = team.rooms.b.get(layout.along_len());
-    lay_out(
-        engine,
-        &mut team.pool,
-        &qkv.k.data,
-        tree,
-        layout,
-        Some(&mut *keys),
-        None,
-    );
-    lay_out(
-        engine,
-        &mut team.pool,
-        &qkv.v.data,
-        tree,
-        layout,
-        None,
-        Some(&mut *values),
-    );
+    let wanted = [
+        (&*qkv.k.data, Lay::Across(&mut *keys)),
+        (&*qkv.v.data, Lay::Along(&mut *values)),
+    ];
+    lay_out(engine, &mut team.pool, tree, layout, wanted);
     let (keys, values) = (&*keys, &*values);
     let (o, lse) = (Out::new(o), Out::new(lse));
     team.pool.run(tree.tiles.len() * heads.kv_heads, &|item, scratch| {
@@ -176,19 +180,30 @@ pub(super) fn softmax<S: Simd>(s: S, scores: &mut [f32], n: usize, scale: f32) -
 }
 
 kernels! {
-    fn keys_across<T>(_s, dst: &mut [f32], x: &[T], block: Block, kv_head: usize, layout: Layout) {
+    fn keys_across<T>(
+        s, dst: &mut [f32], x: &[T], block: Block, kv_head: usize, layout: Layout, scratch: &mut Scratch,
+    ) {
         let d = layout.heads.head_dim;
         let stride = layout.heads.kv_heads * d;
-        for lane in 0..S::NR {
-            if lane < block.len {
-                let row = &x[(block.start + lane) * stride + kv_head * d..][..d];
-                for (i, &x) in row.iter().enumerate() {
-                    dst[i * S::NR + lane] = x.to_f32();
-                }
+        let rows = scratch.a.get::<f32>(S::NR * d);
+        for (row, dst) in rows.chunks_exact_mut(d).enumerate() {
+            if row < block.len {
+                widen(s, dst, &x[(block.start + row) * stride + kv_head * d..][..d]);
             } else {
-                for i in 0..d {
-                    dst[i * S::NR + lane] = 0.0;
-                }
+                dst.fill(0.0);
+            }
+        }
+        let whole = d / S::LANES * S::LANES;
+        for i in (0..whole).step_by(S::LANES) {
+            for lane in [0, S::LANES] {
+                let (src, dst) = (&rows[lane * d + i..], &mut dst[i * S::NR + lane..]);
+                // SAFETY: LANES rows of d numbers from `lane`, LANES rows of NR from `i`.
+                unsafe { s.transpose(dst.as_mut_ptr(), S::NR, src.as_ptr(), d) };
+            }
+        }
+        for i in whole..d {
+            for lane in 0..S::NR {
+                dst[i * S::NR + lane] = rows[lane * d + i];
             }
         }
     }

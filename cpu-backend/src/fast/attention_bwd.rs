@@ -6,7 +6,7 @@
 use kernel::backend::{Heads, Qkv, QkvMut};
 
 use super::Engine;
-use super::attention::{Layout, lay_out, score_stride};
+use super::attention::{Lay, Layout, lay_out, score_stride};
 use super::buffer::Buffer;
 use super::elem::{Elem, put};
 use super::gemm::{Lhs, Start, tiles};
@@ -51,16 +51,12 @@ pub(super) fn attention_bwd<T: Elem>(
     let (keys_across, rest) = team.rooms.a.get::<f32>(2 * across + along).split_at_mut(across);
     let (values_across, keys_along) = rest.split_at_mut(across);
     let pool = &mut team.pool;
-    lay_out(
-        engine,
-        pool,
-        &qkv.k.data,
-        tree,
-        layout,
-        Some(&mut *keys_across),
-        Some(&mut *keys_along),
-    );
-    lay_out(engine, pool, &qkv.v.data, tree, layout, Some(&mut *values_across), None);
+    let wanted = [
+        (&*qkv.k.data, Lay::Across(&mut *keys_across)),
+        (&*qkv.k.data, Lay::Along(&mut *keys_along)),
+        (&*qkv.v.data, Lay::Across(&mut *values_across)),
+    ];
+    lay_out(engine, pool, tree, layout, wanted);
     let inputs = Inputs {
         q: &qkv.q.data,
         o,

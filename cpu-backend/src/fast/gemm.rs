@@ -165,6 +165,12 @@ impl<S: Simd> Mac<S, bf16> for WidenMac {
     }
 }
 
+/// Rows below which a product is bound by the bytes of its panels.
+const STREAMED: usize = 8;
+
+/// How many units of k ahead of its use a panel's line is asked for.
+const AHEAD: usize = 32;
+
 /// Where a chain begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -259,6 +265,11 @@ unsafe fn tile<S: Simd, T, M: Mac<S, T>, const R: usize>(
         for _ in 0..steps {
             let b0 = M::load(s, b);
             let b1 = M::load(s, b.add(S::LANES));
+            // Few rows: the panel comes from memory, faster than the machine looks ahead by itself.
+            if R <= STREAMED {
+                s.prefetch(b.wrapping_add(AHEAD * S::NR));
+                s.prefetch(b.wrapping_add(AHEAD * S::NR + S::LANES));
+            }
             for (r, acc) in acc.iter_mut().enumerate() {
                 let x = M::splat(s, a.add(r * lhs.row));
                 acc[0] = M::mac(s, acc[0], x, b0);

@@ -11,7 +11,7 @@ use kernel::backend::{HeadCotangent, HeadOut};
 use super::Engine;
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
+use super::gemm::{F32Mac, Lhs, Mac, Start, pack_columns, tiles};
 use super::linear::{MAX_TILE, left, right};
 use super::out::Out;
 use super::pool::Scratch;
@@ -25,10 +25,10 @@ const BLOCK: usize = 128;
 const ROWS: usize = 1024;
 
 /// Rows whose gradients are made at a time, backward.
-const ROWS_BWD: usize = 256;
+const ROWS_BWD: usize = 512;
 
 /// Sums of dh.
-const GROUPS: usize = 32;
+const GROUPS: usize = 16;
 
 /// Numbers that a block leaves of a row: m, sum e^(z - m), sum e^(z - m) (z - m).
 const PARTIAL: usize = 3;
@@ -213,7 +213,7 @@ kernels! {
         let per_unit = if M::<S, T>::PAIRS { 2 } else { 1 };
         let units = BLOCK / per_unit;
         let steps = M::<S, T>::steps(count);
-        let Scratch { a, b, c, d, e, f, g } = scratch;
+        let Scratch { a, b, c, d, e, f } = scratch;
 
         let all = w.panels();
         let mine = &all[begin / S::NR * layout.len()..][..panels * layout.len()];
@@ -221,9 +221,9 @@ kernels! {
         let size = S::NR * M::<S, T>::steps(k);
         let widened = b.get::<f32>(if T::BF16 { S::MR * k } else { 0 });
         let z = c.get::<f32>((S::MR + 1) * BLOCK);
-        // dz by units along the tokens, and by units along the rows.
+        // dz by units along the tokens, and by units along the rows in tiles of MR tokens.
         let across = d.get::<X<S, T>>(count * units);
-        let down = e.get::<X<S, T>>(if per_unit == 2 { steps * BLOCK } else { 0 });
+        let down = e.get::<X<S, T>>(tokens.div_ceil(S::MR) * steps * S::MR);
         for (first, height) in tiles(count, S::MR) {
             let lhs = left::<S, T>(s, &rows.h[first * k..(first + height) * k], k, widened);
             for (p, panel) in forward.chunks_exact(size.max(1)).enumerate() {
@@ -242,12 +242,9 @@ kernels! {
                 }
             }
         }
-        let down: &[X<S, T>] = if per_unit == 2 {
-            pair_rows::<S, T>(down, across, count, units);
-            down
-        } else {
-            across
-        };
+        for (t, down) in down.chunks_exact_mut(S::MR * steps).enumerate() {
+            tile_of_rows::<S, T>(down, across, count, t * S::MR, tokens - t * S::MR);
+        }
 
         // dh += dz w
         let back = f.get::<X<S, T>>(transposed_len::<S, T>(tokens));
@@ -271,14 +268,15 @@ kernels! {
         }
 
         // dw += dz' h
-        let _ = g;
         let panels: &[X<S, T>] = bytemuck::cast_slice(packed);
         let panel_units = panel_bytes / size_of::<X<S, T>>();
         for (p, panel) in panels.chunks_exact(panel_units).enumerate() {
             let columns = S::NR.min(k - p * S::NR);
-            for (first, height) in tiles(tokens, S::MR) {
-                let lhs = Lhs::packed(&down[first..], BLOCK);
-                // SAFETY: `count` rows of BLOCK units, a panel of `count`, both to whole units; the tile MR x NR.
+            for (t, down) in down.chunks_exact(S::MR * steps).enumerate() {
+                let first = t * S::MR;
+                let height = S::MR.min(tokens - first);
+                let lhs = Lhs::packed(down, S::MR);
+                // SAFETY: `count` rows of MR units, a panel of `count`, both to whole units; the tile MR x NR.
                 unsafe {
                     let (c, n) = (tile.as_mut_ptr(), steps * per_unit);
                     M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), n, Start::Zero);
@@ -307,16 +305,22 @@ kernels! {
     }
 }
 
-/// Units along the rows from units along the tokens: (row, row + 1) of each token. bf16 pairs only.
+/// A tile of MR tokens from token `first`, by units along the rows, from dz by units along the tokens.
 #[inline(always)]
-fn pair_rows<S: Simd, T: Elem>(
+fn tile_of_rows<S: Simd, T: Elem>(
     down: &mut [<T::Mac<S> as Mac<S, T>>::X],
     across: &[<T::Mac<S> as Mac<S, T>>::X],
     rows: usize,
-    units: usize,
+    first: usize,
+    columns: usize,
 ) {
-    let numbers: &[T] = bytemuck::cast_slice(across);
-    pack_columns::<S, T, T::Mac<S>>(down, numbers, 2 * units, rows, 0, BLOCK, BLOCK);
+    if <T::Mac<S> as Mac<S, T>>::PAIRS {
+        let numbers: &[T] = bytemuck::cast_slice(across);
+        pack_columns::<S, T, T::Mac<S>>(down, numbers, BLOCK, rows, first, columns, S::MR);
+    } else {
+        let (down, numbers) = (bytemuck::cast_slice_mut(down), bytemuck::cast_slice(across));
+        pack_columns::<S, f32, F32Mac>(down, numbers, BLOCK, rows, first, columns, S::MR);
+    }
 }
 
 /// z *= 1 / temperature; m, sum e^(z - m) and sum e^(z - m) (z - m) of the first `tokens`.

@@ -23,7 +23,6 @@ pub(super) struct Scratch {
     pub d: Room,
     pub e: Room,
     pub f: Room,
-    pub g: Room,
 }
 
 type Work<'a> = dyn Fn(usize, &mut Scratch) + Sync + 'a;

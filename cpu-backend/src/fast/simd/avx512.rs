@@ -65,8 +65,10 @@ macro_rules! avx512 {
                     let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
                     let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
                     let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
-                    let up = _mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(up, nan, quiet));
-                    _mm256_storeu_si256(y[..16].as_mut_ptr().cast(), _mm512_cvtepi32_epi16(up));
+                    let up = _mm512_mask_mov_epi32(up, nan, quiet);
+                    // Not vpmovdw: to memory it is slow on AMD's machines.
+                    let high = _mm512_permutexvar_epi16(_mm512_loadu_si512(HALVES.as_ptr().cast()), up);
+                    _mm256_storeu_si256(y[..16].as_mut_ptr().cast(), _mm512_castsi512_si256(high));
                 }
             }
             #[inline(always)]
@@ -124,6 +126,10 @@ macro_rules! avx512 {
                 start: Start,
             ) {
                 unsafe { f32_tile::product(Avx512(()), c, ldc, rows, lhs, panel, k, start) }
+            }
+            #[inline(always)]
+            fn scale(self, x: __m512, n: __m512, _: __m512) -> __m512 {
+                unsafe { _mm512_scalef_ps(x, n) }
             }
             #[inline(always)]
             fn largest(self, v: __m512) -> f32 {
@@ -274,6 +280,17 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
         [bf16::from_f32(a), bf16::from_f32(b)]
     }
 }
+
+/// Indices of the upper halves of sixteen numbers of four bytes.
+const HALVES: [u16; 32] = {
+    let mut t = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        t[i] = 2 * i as u16 + 1;
+        i += 1;
+    }
+    t
+};
 
 /// Indices that interleave the lower halves, and the upper halves, of two vectors of sixteen-bit numbers.
 const LOW: [u16; 32] = interleave(0);

@@ -7,7 +7,7 @@ const ROUND: f32 = 12_582_912.0;
 /// e^x to 1e-7 relative; 0 below -104, infinity above 88.8, NaN for NaN.
 ///
 /// Method: x = n ln 2 + r with |r| <= ln 2 / 2, ln 2 in two parts so that n times the first is exact; a polynomial of
-/// degree 7 in r (the coefficients of Cephes' expf); 2^n in two factors, so that the ends of the range round once.
+/// degree 7 in r (the coefficients of Cephes' expf); times 2^n.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let x = s.min(s.splat(89.0), s.max(s.splat(-104.0), x));
@@ -20,9 +20,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
         p = s.fma(p, r, s.splat(c));
     }
     let p = s.add(s.fma(s.mul(r, r), p, r), s.splat(1.0));
-    let half = s.fma(n, s.splat(0.5), round);
-    let rest = s.add(s.sub(n, s.sub(half, round)), round);
-    s.mul(s.mul(p, s.power_of_two(half)), s.power_of_two(rest))
+    s.scale(p, n, round)
 }
 
 /// 1 / (1 + e^-x).

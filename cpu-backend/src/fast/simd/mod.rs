@@ -80,6 +80,28 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[allow(clippy::too_many_arguments)]
     unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start);
 
+    /// x 2^n for x near 1 and integral n from -151 to 129; `round` is 1.5 2^23.
+    #[inline(always)]
+    fn scale(self, x: Self::V, n: Self::V, round: Self::V) -> Self::V {
+        // In two factors, so that the ends of the range round once.
+        let half = self.fma(n, self.splat(0.5), round);
+        let rest = self.add(self.sub(n, self.sub(half, round)), round);
+        self.mul(self.mul(x, self.power_of_two(half)), self.power_of_two(rest))
+    }
+
+    /// Asks for the cache line at x, which need not exist.
+    #[inline(always)]
+    fn prefetch<T>(self, x: *const T) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 machine has the instruction, and it never faults.
+        unsafe {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(x.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = x;
+    }
+
     /// dst = src', LANES x LANES numbers of four bytes, rows `to` and `from` apart; no number is looked at.
     ///
     /// # Safety
