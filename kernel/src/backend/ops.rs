@@ -66,14 +66,14 @@ pub struct HeadCotangent<'a, T> {
 
 /// The operations of a transformer. Shapes: N rows, C hidden, F intermediate, V vocabulary, P predictions.
 pub trait Ops: Memory {
-    /// y (N, C): y_i = table[ids_i]. Every id is below V (the batch's constructor is given V and checks).
+    /// y (N, C): `y_i = table[ids_i]`. Every id is below V (the batch's constructor is given V and checks).
     fn embed(&self, y: &mut Mat<Self::Buf>, table: &Mat<Self::Weight>, ids: &Self::Index);
-    /// d_table (V, C): d_table[ids_i] += dy_i, in the order of i.
+    /// d_table (V, C): `d_table[ids_i] += dy_i`, in the order of i.
     fn embed_bwd(&self, d_table: &mut Mat<Self::Acc>, dy: &Mat<Self::Buf>, ids: &Self::Index);
 
-    /// y (P, C): y_i = x[rows_i].
+    /// y (P, C): `y_i = x[rows_i]`.
     fn gather(&self, y: &mut Mat<Self::Buf>, x: &Mat<Self::Buf>, rows: &Self::Index);
-    /// dx (N, C): dx[rows_i] += dy_i; a row named more than once gets the sum.
+    /// dx (N, C): `dx[rows_i] += dy_i`; a row named more than once gets the sum.
     fn scatter_add(&self, dx: &mut Mat<Self::Buf>, dy: &Mat<Self::Buf>, rows: &Self::Index);
 
     /// y = w x r with r = 1 / sqrt(mean_c x_c^2 + eps); y, x (N, C), w (1, C), rstd (N, 1) = r.

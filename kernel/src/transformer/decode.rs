@@ -192,7 +192,7 @@ impl<B: Decode> Decoder<B> {
         self.open(seq)
     }
 
-    /// Appends one token to each of the sequences; row i of [`Decoder::logits`] follows tokens[i]. On an error nothing is
+    /// Appends one token to each of the sequences; row i of [`Decoder::logits`] follows `tokens[i]`. On an error nothing is
     /// appended. Panics as [`Decoder::prefill`] does, and where one sequence is named twice or is not live.
     pub fn step(
         &mut self,
