@@ -6,6 +6,7 @@ pub mod config;
 pub mod data;
 pub mod demo;
 pub mod dtype;
+mod edit_distance;
 pub mod eval;
 pub mod log;
 pub mod memory;

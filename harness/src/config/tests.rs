@@ -441,6 +441,6 @@ fn the_distance_is_levenshteins() {
         ("abc", "abc", 0),
         ("ab", "ba", 2),
     ] {
-        assert_eq!(nearest::distance(a, b), expected);
+        assert_eq!(crate::edit_distance::distance(a, b), expected);
     }
 }

@@ -1,4 +1,5 @@
 //! The nearest known name to a mistyped one.
+use crate::edit_distance::distance;
 
 #[cfg(test)]
 mod tests;
@@ -26,20 +27,4 @@ fn nearest<'a, S: AsRef<str>>(wanted: &str, known: &'a [S]) -> Option<&'a str> {
         .min_by_key(|(d, _)| *d)
         .filter(|(d, _)| *d <= limit)
         .map(|(_, name)| name)
-}
-
-/// Levenshtein's distance, in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
