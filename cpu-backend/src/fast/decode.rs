@@ -8,16 +8,13 @@ use kernel::mat::{Mat, check_shape};
 use super::attention::{normalise, score_stride, softmax};
 use super::buffer::Buffer;
 use super::elem::for_each_element;
-use super::gemm::{Lhs, Start, tiles};
+use super::gemm::{Lhs, Mac, Start, tiles};
 use super::linear::{MAX_TILE, Target, linear, widen};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::kernels;
 use super::weight::{self, Weight};
 use crate::{Cpu, OutOfMemory};
-
-/// Rows of values that are widened at a time.
-const VALUE_ROWS: usize = 256;
 
 /// Keys and values of every layer. Rows that follow one another should belong to one sequence: a panel of keys is
 /// multiplied whole, however few of its rows a path names.
@@ -131,9 +128,17 @@ impl Decode for Cpu<T> {
         let level = self.engine.level;
         let (n, o) = (q.len(), Out::new(&mut o.data[..]));
         let q = &q.data[..n];
-        self.engine.team().run(paths.rows() * heads.heads, &|item, scratch| {
-            let (i, head) = (item / heads.heads, item % heads.heads);
-            attend(level, o, q, cache, layer, paths, i, head..head + 1, scratch);
+        // The heads that share keys go together, so that keys are read once, unless that leaves threads without work.
+        let threads = self.engine.settings.threads;
+        let together = if threads == 1 || paths.rows() * heads.kv_heads >= 4 * threads {
+            heads.heads / heads.kv_heads
+        } else {
+            1
+        };
+        let pieces = heads.heads / together;
+        self.engine.team().run(paths.rows() * pieces, &|item, scratch| {
+            let (i, first) = (item / pieces, item % pieces * together);
+            attend(level, o, q, cache, layer, paths, i, first..first + together, scratch);
         });
     }
 
@@ -164,10 +169,9 @@ kernels! {
         let (keys_len, values_len) = cache.head_len();
         let keys = &cache.keys[head * keys_len..][..keys_len];
         let values = &cache.values[head * values_len..][..values_len];
-        let Scratch { a, b, c, .. } = scratch;
+        let Scratch { a, b, .. } = scratch;
         let queries = a.get::<f32>(count * d);
         let scores = b.get::<f32>(count * ld);
-        let widened = c.get::<f32>(if T::BF16 { S::NR * d.max(VALUE_ROWS) } else { 0 });
         widen(s, queries, &q[(i * heads + range.start) * d..][..count * d]);
 
         let mut tile = [0.0; MAX_TILE];
@@ -178,18 +182,12 @@ kernels! {
             while from < end {
                 let to = ((from / S::NR + 1) * S::NR).min(end);
                 let panel = &keys[from / S::NR * d * S::NR..][..d * S::NR];
-                let panel: &[f32] = if T::BF16 {
-                    widen(s, &mut widened[..panel.len()], panel);
-                    &widened[..panel.len()]
-                } else {
-                    bytemuck::cast_slice(panel)
-                };
                 for (first, height) in tiles(count, S::MR) {
                     let lhs = Lhs::rows::<f32, f32>(&queries[first * d..(first + height) * d], d);
                     // SAFETY: `height` rows of d numbers, a panel of d, a tile.
                     unsafe {
                         let c = tile.as_mut_ptr();
-                        s.product(c, S::NR, height, lhs, panel.as_ptr(), d, Start::Zero);
+                        T::Stored::<S>::product(s, c, S::NR, height, lhs, panel.as_ptr(), d, Start::Zero);
                     }
                     for r in 0..height {
                         let columns = &tile[r * S::NR + from % S::NR..][..to - from];
@@ -211,24 +209,15 @@ kernels! {
             for part in 0..cache.parts() {
                 let (mut at, mut start) = (0, Start::Zero);
                 for span in spans {
-                    for from in (span.start..span.start + span.len).step_by(VALUE_ROWS) {
-                        let len = VALUE_ROWS.min(span.start + span.len - from);
-                        let panel = &values[(part * cache.shape.rows + from) * S::NR..][..len * S::NR];
-                        let panel: &[f32] = if T::BF16 {
-                            widen(s, &mut widened[..panel.len()], panel);
-                            &widened[..panel.len()]
-                        } else {
-                            bytemuck::cast_slice(panel)
-                        };
-                        let lhs = Lhs::rows::<f32, f32>(&scores[first * ld + at..], ld);
-                        // SAFETY: `height` rows of scores, `len` of values, a tile.
-                        unsafe {
-                            let c = tile.as_mut_ptr();
-                            s.product(c, S::NR, height, lhs, panel.as_ptr(), len, start);
-                        }
-                        start = Start::Output;
-                        at += len;
+                    let panel = &values[(part * cache.shape.rows + span.start) * S::NR..][..span.len * S::NR];
+                    let lhs = Lhs::rows::<f32, f32>(&scores[first * ld + at..], ld);
+                    // SAFETY: `height` rows of scores, `span.len` of values, a tile.
+                    unsafe {
+                        let (c, k) = (tile.as_mut_ptr(), span.len);
+                        T::Stored::<S>::product(s, c, S::NR, height, lhs, panel.as_ptr(), k, start);
                     }
+                    start = Start::Output;
+                    at += span.len;
                 }
                 let columns = S::NR.min(d - part * S::NR);
                 for r in 0..height {

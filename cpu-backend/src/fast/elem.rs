@@ -3,7 +3,7 @@ use bytemuck::Pod;
 use half::bf16;
 
 use super::Engine;
-use super::gemm::{F32Mac, Mac};
+use super::gemm::{F32Mac, Mac, StoredMac};
 use super::simd::{MAX_LANES, Simd};
 use crate::Element;
 
@@ -11,6 +11,8 @@ use crate::Element;
 pub trait Elem: Element<Engine = Engine> + Pod + Default + core::fmt::Debug + PartialEq {
     /// How matrices of it are multiplied.
     type Mac<S: Simd>: Mac<S, Self>;
+    /// How panels of it are multiplied by f32.
+    type Stored<S: Simd>: Mac<S, Self, X = Self>;
     /// Whether it is bf16.
     const BF16: bool;
     /// Exactly.
@@ -25,6 +27,7 @@ pub trait Elem: Element<Engine = Engine> + Pod + Default + core::fmt::Debug + Pa
 
 impl Elem for f32 {
     type Mac<S: Simd> = F32Mac;
+    type Stored<S: Simd> = F32Mac;
     const BF16: bool = false;
     #[inline(always)]
     fn to_f32(self) -> f32 {
@@ -46,6 +49,7 @@ impl Elem for f32 {
 
 impl Elem for bf16 {
     type Mac<S: Simd> = S::Bf16;
+    type Stored<S: Simd> = StoredMac;
     const BF16: bool = true;
     #[inline(always)]
     fn to_f32(self) -> f32 {

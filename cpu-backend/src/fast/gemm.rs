@@ -171,6 +171,57 @@ const STREAMED: usize = 8;
 /// How many units of k ahead of its use a panel's line is asked for.
 const AHEAD: usize = 32;
 
+/// A left operand of f32 and panels of bf16, widened as they are read: for panels that are used once.
+#[derive(Clone, Copy)]
+pub struct StoredMac;
+
+impl<S: Simd> Mac<S, bf16> for StoredMac {
+    const PAIRS: bool = false;
+    const DIRECT: bool = false;
+    type X = bf16;
+    type P = S::V;
+    #[inline(always)]
+    unsafe fn splat(s: S, x: *const u8) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { <F32Mac as Mac<S, f32>>::splat(s, x) }
+    }
+    #[inline(always)]
+    unsafe fn splat_last(_: S, _: *const u8) -> S::V {
+        unreachable!("widened numbers have no pairs")
+    }
+    #[inline(always)]
+    unsafe fn load(s: S, x: *const bf16) -> S::V {
+        // SAFETY: the caller's promise.
+        s.widen(unsafe { core::slice::from_raw_parts(x, S::LANES) })
+    }
+    #[inline(always)]
+    fn mac(s: S, c: S::V, a: S::V, b: S::V) -> S::V {
+        s.fma(a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn product(
+        s: S,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const bf16,
+        k: usize,
+        start: Start,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { s.product_stored(c, ldc, rows, lhs, panel, k, start) }
+    }
+    #[inline(always)]
+    fn unit(a: bf16, _: bf16) -> bf16 {
+        a
+    }
+    #[inline(always)]
+    fn unit_f32(a: f32, _: f32) -> bf16 {
+        bf16::from_f32(a)
+    }
+}
+
 /// Where a chain begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Start {

@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 use half::bf16;
 
 use super::{Simd, out_of_line};
-use crate::fast::gemm::{F32Mac, Lhs, Start, WidenMac};
+use crate::fast::gemm::{F32Mac, Lhs, Start, StoredMac, WidenMac};
 
 /// AVX2 with FMA.
 #[derive(Clone, Copy)]
@@ -133,11 +133,32 @@ impl Simd for Avx2 {
     unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
         unsafe { product(self, c, ldc, rows, lhs, panel, k, start) }
     }
+    #[inline(always)]
+    unsafe fn product_stored(
+        self,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const bf16,
+        k: usize,
+        start: Start,
+    ) {
+        unsafe { product_stored(self, c, ldc, rows, lhs, panel, k, start) }
+    }
 }
 
 out_of_line!(
     #[target_feature(enable = "avx2,fma")]
+    product,
     Avx2,
     f32,
     F32Mac
+);
+out_of_line!(
+    #[target_feature(enable = "avx2,fma")]
+    product_stored,
+    Avx2,
+    bf16,
+    StoredMac
 );

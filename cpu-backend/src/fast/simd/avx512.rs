@@ -3,8 +3,8 @@ use core::arch::x86_64::*;
 
 use half::bf16;
 
-use super::Simd;
-use crate::fast::gemm::{Lhs, Mac, Start, WidenMac};
+use super::{Simd, out_of_line};
+use crate::fast::gemm::{F32Mac, Lhs, Mac, Start, StoredMac, WidenMac};
 
 macro_rules! avx512 {
     ($(#[$meta:meta])* $name:ident, $features:literal, $bf16:ty) => {
@@ -125,7 +125,20 @@ macro_rules! avx512 {
                 k: usize,
                 start: Start,
             ) {
-                unsafe { f32_tile::product(Avx512(()), c, ldc, rows, lhs, panel, k, start) }
+                unsafe { product(Avx512(()), c, ldc, rows, lhs, panel, k, start) }
+            }
+            #[inline(always)]
+            unsafe fn product_stored(
+                self,
+                c: *mut f32,
+                ldc: usize,
+                rows: usize,
+                lhs: Lhs,
+                panel: *const bf16,
+                k: usize,
+                start: Start,
+            ) {
+                unsafe { product_stored(Avx512(()), c, ldc, rows, lhs, panel, k, start) }
             }
             #[inline(always)]
             fn scale(self, x: __m512, n: __m512, _: __m512) -> __m512 {
@@ -269,7 +282,7 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
         k: usize,
         start: Start,
     ) {
-        unsafe { pair_tile::product(s, c, ldc, rows, lhs, panel, k, start) }
+        unsafe { product_pairs(s, c, ldc, rows, lhs, panel, k, start) }
     }
     #[inline(always)]
     fn unit(a: bf16, b: bf16) -> [bf16; 2] {
@@ -307,25 +320,24 @@ const fn interleave(first: u16) -> [u16; 32] {
     t
 }
 
-mod f32_tile {
-    use super::Avx512;
-    use crate::fast::gemm::F32Mac;
-    use crate::fast::simd::out_of_line;
-
-    out_of_line!(
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        pub(super) Avx512, f32, F32Mac
-    );
-}
-
-mod pair_tile {
-    use half::bf16;
-
-    use super::{Avx512Bf16, PairMac};
-    use crate::fast::simd::out_of_line;
-
-    out_of_line!(
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-        pub(super) Avx512Bf16, bf16, PairMac
-    );
-}
+out_of_line!(
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    product,
+    Avx512,
+    f32,
+    F32Mac
+);
+out_of_line!(
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    product_stored,
+    Avx512,
+    bf16,
+    StoredMac
+);
+out_of_line!(
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+    product_pairs,
+    Avx512Bf16,
+    bf16,
+    PairMac
+);

@@ -80,6 +80,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     #[allow(clippy::too_many_arguments)]
     unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start);
 
+    /// The matrix product's tile of f32 by panels of bf16.
+    ///
+    /// # Safety
+    /// As `gemm::product`.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn product_stored(
+        self,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const bf16,
+        k: usize,
+        start: Start,
+    );
+
     /// x 2^n for x near 1 and integral n from -151 to 129; `round` is 1.5 2^23.
     #[inline(always)]
     fn scale(self, x: Self::V, n: Self::V, round: Self::V) -> Self::V {
@@ -150,13 +166,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
-/// Defines `product`, out of line: the tile's product for the instruction set of `$s`.
+/// Defines `$name` out of line: the tile's product for the instruction set `$s`.
 macro_rules! out_of_line {
-    ($(#[$meta:meta])* $vis:vis $s:ident, $t:ty, $m:ty) => {
+    ($(#[$meta:meta])* $name:ident, $s:ty, $t:ty, $m:ty) => {
         $(#[$meta])*
         #[inline(never)]
         #[allow(clippy::too_many_arguments)]
-        $vis unsafe fn product(
+        unsafe fn $name(
             s: $s,
             c: *mut f32,
             ldc: usize,

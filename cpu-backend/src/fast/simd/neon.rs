@@ -4,7 +4,7 @@ use core::arch::aarch64::*;
 use half::bf16;
 
 use super::{Simd, out_of_line};
-use crate::fast::gemm::{F32Mac, Lhs, Start, WidenMac};
+use crate::fast::gemm::{F32Mac, Lhs, Start, StoredMac, WidenMac};
 
 /// NEON.
 #[derive(Clone, Copy)]
@@ -102,11 +102,32 @@ impl Simd for Neon {
     unsafe fn product(self, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const f32, k: usize, start: Start) {
         unsafe { product(self, c, ldc, rows, lhs, panel, k, start) }
     }
+    #[inline(always)]
+    unsafe fn product_stored(
+        self,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const bf16,
+        k: usize,
+        start: Start,
+    ) {
+        unsafe { product_stored(self, c, ldc, rows, lhs, panel, k, start) }
+    }
 }
 
 out_of_line!(
     #[target_feature(enable = "neon")]
+    product,
     Neon,
     f32,
     F32Mac
+);
+out_of_line!(
+    #[target_feature(enable = "neon")]
+    product_stored,
+    Neon,
+    bf16,
+    StoredMac
 );

@@ -2,7 +2,7 @@
 use half::bf16;
 
 use super::{Simd, out_of_line};
-use crate::fast::gemm::{F32Mac, Lhs, Start, WidenMac};
+use crate::fast::gemm::{F32Mac, Lhs, Start, StoredMac, WidenMac};
 
 /// Plain Rust.
 #[derive(Clone, Copy)]
@@ -93,6 +93,21 @@ impl Simd for Portable {
         // SAFETY: the caller's promise.
         unsafe { product(self, c, ldc, rows, lhs, panel, k, start) }
     }
+    #[inline(always)]
+    unsafe fn product_stored(
+        self,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const bf16,
+        k: usize,
+        start: Start,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { product_stored(self, c, ldc, rows, lhs, panel, k, start) }
+    }
 }
 
-out_of_line!(Portable, f32, F32Mac);
+out_of_line!(product, Portable, f32, F32Mac);
+out_of_line!(product_stored, Portable, bf16, StoredMac);
