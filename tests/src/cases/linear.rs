@@ -81,10 +81,11 @@ fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {
             .reads("h", Kind::Buf, h.clone())
             .reads_whole("w", Kind::Weight, w.clone())
             .writes("z", Kind::Acc, (p, v));
-        let mut z = rng.matrix(p, v);
+        let mut own = Rng::new(&format!("logp, {label}"));
+        let mut z = own.matrix(p, v);
         z.data.iter_mut().for_each(|z| *z *= 2.0);
         let logp = Case::new(Call::Logp { temperature }, label.clone())
-            .index(rng.index(p, v))
+            .index(own.index(p, v))
             .reads("z", Kind::Acc, z)
             .writes("logp", Kind::Acc, (p, 1))
             .writes("entropy", Kind::Acc, (p, 1))
