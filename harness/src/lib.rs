@@ -10,6 +10,7 @@ mod edit_distance;
 pub mod eval;
 pub mod log;
 pub mod memory;
+pub mod online;
 pub mod reward;
 pub mod sft;
 pub mod train;
