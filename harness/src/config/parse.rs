@@ -250,6 +250,7 @@ fn help<K: Trainer>() -> String {
         ("every trainer", Shared::keys()),
         ("this run only", Switches::keys()),
     ];
+    let defaults = Config::<K>::default().to_toml();
     for (title, keys) in groups {
         text += &format!("\nKeys of {title}:\n");
         for Key {
@@ -259,6 +260,8 @@ fn help<K: Trainer>() -> String {
             help,
         } in keys
         {
+            // A trainer may have its own defaults of shared keys.
+            let default = defaults.get(name).cloned().or(default);
             let default = default.map_or(String::new(), |default| format!(" [default: {default}]"));
             text += &format!("  --{name} <{expected}>\n        {help}{default}\n");
         }

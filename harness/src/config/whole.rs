@@ -13,12 +13,15 @@ pub trait Trainer: Keys {
     /// The subcommand's name.
     const COMMAND: &'static str;
 
+    /// Changes the defaults of shared keys to this trainer's.
+    fn defaults(_shared: &mut Shared) {}
+
     /// Checks what involves several keys.
     fn validate(config: &Config<Self>) -> Result<()>;
 }
 
 /// A trainer's whole configuration. In code, start from `Config::default()` and set fields.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config<K> {
     /// What every trainer has.
     pub shared: Shared,
@@ -39,6 +42,19 @@ pub(super) struct Place {
 impl Place {
     pub fn invalid(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::invalid(&self.path, self.field.clone(), expected, found)
+    }
+}
+
+impl<K: Trainer> Default for Config<K> {
+    fn default() -> Self {
+        let mut shared = Shared::default();
+        K::defaults(&mut shared);
+        Self {
+            shared,
+            own: K::default(),
+            switches: Switches::default(),
+            places: BTreeMap::new(),
+        }
     }
 }
 
