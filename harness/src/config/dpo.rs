@@ -108,8 +108,11 @@ pub type DpoConfig = Config<Dpo>;
 impl Trainer for Dpo {
     const COMMAND: &'static str = "dpo";
 
-    fn defaults(shared: &mut Shared) {
-        shared.learning_rate = 1e-6;
+    fn shared() -> Shared {
+        Shared {
+            learning_rate: 1e-6,
+            ..Shared::default()
+        }
     }
 
     fn validate(config: &Config<Self>) -> Result<()> {

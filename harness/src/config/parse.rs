@@ -1,8 +1,8 @@
 //! From a file and flags to a checked configuration. Flags win over the file; every complaint names its place.
 use super::keys::{Given, Key, Keys};
 use super::nearest::known;
-use super::shared::{Shared, Switches};
-use super::whole::{Config, Place, Trainer, all_keys};
+use super::shared::Switches;
+use super::whole::{Config, Place, Trainer, all_keys, shared_keys};
 use super::{refused, value};
 use model_qwen2::{Error, Result};
 use std::collections::BTreeMap;
@@ -247,10 +247,9 @@ fn help<K: Trainer>() -> String {
     );
     let groups = [
         (K::COMMAND, K::keys()),
-        ("every trainer", Shared::keys()),
+        ("every trainer", shared_keys::<K>()),
         ("this run only", Switches::keys()),
     ];
-    let defaults = Config::<K>::default().to_toml();
     for (title, keys) in groups {
         text += &format!("\nKeys of {title}:\n");
         for Key {
@@ -260,8 +259,6 @@ fn help<K: Trainer>() -> String {
             help,
         } in keys
         {
-            // A trainer may have its own defaults of shared keys.
-            let default = defaults.get(name).cloned().or(default);
             let default = default.map_or(String::new(), |default| format!(" [default: {default}]"));
             text += &format!("  --{name} <{expected}>\n        {help}{default}\n");
         }

@@ -13,8 +13,10 @@ pub trait Trainer: Keys {
     /// The subcommand's name.
     const COMMAND: &'static str;
 
-    /// Changes the defaults of shared keys to this trainer's.
-    fn defaults(_shared: &mut Shared) {}
+    /// The shared keys, where this trainer's defaults differ from [`Shared::default`].
+    fn shared() -> Shared {
+        Shared::default()
+    }
 
     /// Checks what involves several keys.
     fn validate(config: &Config<Self>) -> Result<()>;
@@ -32,6 +34,17 @@ pub struct Config<K> {
     pub(super) places: BTreeMap<String, Place>,
 }
 
+impl<K: Trainer> Default for Config<K> {
+    fn default() -> Self {
+        Self {
+            shared: K::shared(),
+            own: K::default(),
+            switches: Switches::default(),
+            places: BTreeMap::new(),
+        }
+    }
+}
+
 /// Where a key was given: the file (or "command line"), and the field within it.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -42,19 +55,6 @@ pub(super) struct Place {
 impl Place {
     pub fn invalid(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::invalid(&self.path, self.field.clone(), expected, found)
-    }
-}
-
-impl<K: Trainer> Default for Config<K> {
-    fn default() -> Self {
-        let mut shared = Shared::default();
-        K::defaults(&mut shared);
-        Self {
-            shared,
-            own: K::default(),
-            switches: Switches::default(),
-            places: BTreeMap::new(),
-        }
     }
 }
 
@@ -185,5 +185,15 @@ impl<K: Trainer> Config<K> {
 
 /// The table of all keys that a trainer takes.
 pub(super) fn all_keys<K: Trainer>() -> Vec<Key> {
-    [Shared::keys(), K::keys(), Switches::keys()].concat()
+    [shared_keys::<K>(), K::keys(), Switches::keys()].concat()
+}
+
+/// The keys of every trainer with this one's defaults.
+pub(super) fn shared_keys<K: Trainer>() -> Vec<Key> {
+    let defaults = K::shared().to_toml();
+    let mut keys = Shared::keys();
+    for key in keys.iter_mut().filter(|key| key.default.is_some()) {
+        key.default = defaults.get(key.name).cloned();
+    }
+    keys
 }
