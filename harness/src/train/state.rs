@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use kernel::backend::{Memory, Ops, Vector};
 use kernel::optim::Learner;
+use kernel::params::{Params, Spec};
 use kernel::real::Real;
+use kernel::transformer::Accs;
 use model_qwen2::folder::{self, Folder, file_specs};
 use model_qwen2::tensors::{Dtype, Element, Tensors, write_safetensors};
 use model_qwen2::{Error, tensors};
@@ -139,6 +141,33 @@ where
         host(b, masters[i])
     })?;
     assets.tokenizer.save(path)?;
+    Ok(())
+}
+
+/// Writes one set of matrices, those of `specs`, as f32 under the parameters' names.
+pub fn write_accs<B: Memory>(b: &B, path: &Path, specs: &Params<Spec>, accs: &Accs<B>) -> Result<()>
+where
+    B::Real: Element,
+{
+    let mut all = accs.iter();
+    Ok(write_safetensors(path, &file_specs(specs, Dtype::F32), |_, sink| {
+        let Some(acc) = all.next() else {
+            unreachable!("one matrix for each spec")
+        };
+        sink.put(&host(b, acc)?)
+    })?)
+}
+
+/// Reads what [`write_accs`] wrote.
+pub fn read_accs<B: Memory>(b: &B, path: &Path, specs: &Params<Spec>, accs: &mut Accs<B>) -> Result<()>
+where
+    B::Real: Element,
+{
+    let tensors = Tensors::open_file(path)?;
+    for (spec, acc) in file_specs(specs, Dtype::F32).iter().zip(accs.iter_mut()) {
+        let values = tensors.get(&spec.name, &spec.shape)?.to_vec::<B::Real>()?;
+        b.upload(acc, &values)?;
+    }
     Ok(())
 }
 
