@@ -3,7 +3,7 @@
 //! A trainer's keys are declared once, in a `keys!` table: name, type, default, allowed range, help. From the table
 //! come the struct, the flags, `--help`, the checks and the saved file. A new trainer is a table of its own keys and
 //! a [`Trainer`] implementation; [`Shared`] holds what every trainer has.
-mod grpo;
+mod dpo;
 mod keys;
 mod nearest;
 mod parse;
@@ -17,7 +17,7 @@ mod tests;
 mod value;
 mod whole;
 
-pub use grpo::{GroupLossType, Grpo, GrpoConfig, ImportanceLevel, Rloo, RlooConfig, ScaleRewards};
+pub use dpo::{Dpo, DpoConfig, FDivergence, PreferenceLoss};
 pub use keys::{Given, Key, Keys, Mismatch};
 pub use parse::{Parsed, parse};
 pub use ppo::{CriticKind, KlEstimator, Ppo, PpoConfig};
