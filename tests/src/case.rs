@@ -102,6 +102,11 @@ pub enum Call {
     Adamw { step: AdamW },
     AttentionDecode { segments: Vec<Segment>, heads: Heads },
     Logits,
+    RmsnormJvp,
+    AttentionJvp { segments: Vec<Segment>, heads: Heads },
+    SwigluJvp,
+    HeadFisher { temperature: f64 },
+    HeadKl { temperature: f64 },
 }
 
 impl Call {
@@ -139,6 +144,11 @@ impl Call {
             Self::Adamw { .. } => &["adamw"],
             Self::AttentionDecode { .. } => &["cache", "kv_append", "attention_decode"],
             Self::Logits => &["logits"],
+            Self::RmsnormJvp => &["rmsnorm_jvp"],
+            Self::AttentionJvp { .. } => &["attention_jvp"],
+            Self::SwigluJvp => &["swiglu_jvp"],
+            Self::HeadFisher { .. } => &["head_fisher"],
+            Self::HeadKl { .. } => &["head_kl"],
         }
     }
 }

@@ -7,7 +7,7 @@
 //! | [`device`] | a backend under test: guard rows around every buffer, rounding to what it can represent |
 //! | [`devices`] | the list of backends; a new one is added there and nowhere else |
 //! | [`case`], [`run`] | an operation with its inputs; how it is called |
-//! | [`backward`] | from a forward case to its backward cases |
+//! | [`backward`], [`tangent`] | from a forward case to its backward cases, to those of its tangent |
 //! | [`cases`] | the list of cases |
 //! | [`tolerance`] | the one table, and the comparison |
 //!
@@ -48,6 +48,7 @@ pub mod host;
 pub mod lab;
 pub mod program;
 pub mod run;
+pub mod tangent;
 pub mod tiny;
 pub mod tolerance;
 pub mod whole;
