@@ -52,14 +52,16 @@ pub(super) fn head_fisher<T: Elem>(
         {
             let mut team = engine.team();
             let team = &mut *team;
-            let partial = team.rooms.a.get::<f32>(count * blocks);
+            let partial = team.rooms.a.get::<f32>(count * blocks * 2);
             let out = Out::new(&mut *partial);
             let rows = rows(&[0.0; ROWS]);
             team.pool.run(blocks, &|block, scratch| {
                 means(level, out, rows, w, block, scratch);
             });
-            for (mean, parts) in mean.iter_mut().zip(partial.chunks_exact(blocks)) {
-                *mean = parts.iter().sum();
+            for (mean, parts) in mean.iter_mut().zip(partial.chunks_exact(blocks * 2)) {
+                let sum = |i: usize| parts.iter().skip(i).step_by(2).sum::<f32>();
+                // Divided by sum p, so that the rounding of a saved lse does not show as a mean.
+                *mean = sum(0) / sum(1);
             }
         }
         gradients(engine, &mut dh[range.start * c..range.end * c], dw, rows(&mean), w);
@@ -129,7 +131,7 @@ pub(super) fn head_kl<T: Elem>(
 }
 
 kernels! {
-    /// partial (rows, blocks) = sum p z_dot of the block.
+    /// partial (rows, blocks, 2) = sum p z_dot and sum p of the block.
     fn means<T>(
         s, partial: Out<'_, f32>, rows: Rows<'_, T>, w: &Weight<T>, block: usize, scratch: &mut Scratch,
     ) {
@@ -151,13 +153,15 @@ kernels! {
                 // What lies past the vocabulary counts nothing.
                 z[tokens..].fill(-1e30);
                 z_dot[tokens..].fill(0.0);
-                let (minus_lse, mut sum) = (s.splat(-rows.lse[first + r]), s.splat(0.0));
+                let (minus_lse, mut sum, mut mass) = (s.splat(-rows.lse[first + r]), s.splat(0.0), s.splat(0.0));
                 for i in (0..tokens).step_by(S::LANES) {
                     let p = exp(s, s.fma(s.load(&z[i..]), inverse, minus_lse));
                     sum = s.fma(p, s.mul(s.load(&z_dot[i..]), inverse), sum);
+                    mass = s.add(mass, p);
                 }
                 // SAFETY: each item has the sums of its block.
-                unsafe { partial.put((first + r) * blocks + block, s.sum(sum)) };
+                let out = unsafe { partial.slice(((first + r) * blocks + block) * 2, 2) };
+                out.copy_from_slice(&[s.sum(sum), s.sum(mass)]);
             }
         }
     }

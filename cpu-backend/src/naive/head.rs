@@ -111,7 +111,8 @@ pub(super) fn head_fisher(
         let mut z_dot = logits(h.x_dot.row(i), w.x, temperature);
         axpy(&mut z_dot, 1.0, &logits(h.x.row(i), w.x_dot, temperature));
         let p: Vec<f64> = z.iter().map(|z| libm::exp(z - lse.data[i])).collect();
-        let mean = dot(&p, &z_dot);
+        // Divided by sum p, so that the rounding of a saved lse does not show as a mean.
+        let mean = dot(&p, &z_dot) / p.iter().sum::<f64>();
         dh.row_mut(i).fill(0.0);
         for j in 0..p.len() {
             let u = weight.data[i] * p[j] * (z_dot[j] - mean) / temperature;
