@@ -19,6 +19,7 @@
 //! | [`tiny`] | model folders of a few thousand numbers |
 //! | [`whole`] | models of two shapes in memory, on every backend |
 //! | [`lab`] | a folder with such a model and a little data to train on |
+//! | [`tabular`] | a policy of which everything is known |
 //! | [`edit`] | one number of a tensor file changed |
 //!
 //! | test | what it asks |
@@ -32,6 +33,7 @@
 //! | `coverage` | every method of the traits has a case |
 //! | `golden` | the reference numbers of PyTorch, and that a changed one is found |
 //! | `transformer` | the whole model's gradients: differences, prefix trees, checkpointing, threads |
+//! | `tabular` | what TRPO stands on, exactly, on a table |
 //! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
 //! | `resume` | a run that is killed and gone on with equals one that is not |
 //! | `sft`, `eval`, `cli` | what the commands do |
@@ -48,6 +50,7 @@ pub mod host;
 pub mod lab;
 pub mod program;
 pub mod run;
+pub mod tabular;
 pub mod tangent;
 pub mod tiny;
 pub mod tolerance;
