@@ -19,6 +19,7 @@
 //! | [`tiny`] | model folders of a few thousand numbers |
 //! | [`whole`] | models of two shapes in memory, on every backend |
 //! | [`lab`] | a folder with such a model and a little data to train on |
+//! | [`mutant`] | the oracle with one bug in its tangents |
 //! | [`tabular`] | a policy of which everything is known |
 //! | [`edit`] | one number of a tensor file changed |
 //!
@@ -33,6 +34,8 @@
 //! | `coverage` | every method of the traits has a case |
 //! | `golden` | the reference numbers of PyTorch, and that a changed one is found |
 //! | `transformer` | the whole model's gradients: differences, prefix trees, checkpointing, threads |
+//! | `tangent` | the operations' tangents: differences, the backward's transpose, the head's curvature |
+//! | `fisher` | F v of a model: symmetry, variance, the KL's curvature, planted bugs; a trust region's step |
 //! | `tabular` | what TRPO stands on, exactly, on a table |
 //! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
 //! | `resume` | a run that is killed and gone on with equals one that is not |
@@ -48,6 +51,7 @@ pub mod devices;
 pub mod edit;
 pub mod host;
 pub mod lab;
+pub mod mutant;
 pub mod program;
 pub mod run;
 pub mod tabular;
