@@ -35,7 +35,8 @@
 //! | `golden` | the reference numbers of PyTorch, and that a changed one is found |
 //! | `transformer` | the whole model's gradients: differences, prefix trees, checkpointing, threads |
 //! | `tangent` | the operations' tangents: differences, the backward's transpose, the head's curvature |
-//! | `fisher` | F v of a model: symmetry, variance, the KL's curvature, planted bugs; a trust region's step |
+//! | `fisher` | F v of a model: symmetry, variance, the KL's curvature, planted bugs |
+//! | `trust_region` | a step on a transformer: its promises, and that nothing is left of one that was not taken |
 //! | `tabular` | what TRPO stands on, exactly, on a table |
 //! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
 //! | `resume` | a run that is killed and gone on with equals one that is not |
