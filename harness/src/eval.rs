@@ -11,7 +11,7 @@ use kernel::sample::Sampling;
 use kernel::transformer::Model;
 use model_qwen2::Error;
 use model_qwen2::chat::{ChatTemplate, GenerationPrompt, Inputs};
-use model_qwen2::generate::{Event, Finish, Generator, Request, Settings};
+use model_qwen2::generate::{Completion, Event, Finish, Generator, Record, Request, Settings};
 use model_qwen2::tokenizer::{Decoding, Specials, Tokenize};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -83,6 +83,8 @@ pub fn answer<B: Decode>(
         sampling: how.sampling,
         seed: how.seed,
         stop: assets.stop_tokens(),
+        stop_when: None,
+        record: Record::Nothing,
         batch: how.batch,
         // A sequence takes whole blocks.
         cache_rows: rows + 32 * how.batch,
@@ -93,7 +95,7 @@ pub fn answer<B: Decode>(
         match prompt {
             Ok(ids) => generator.submit(Request {
                 id: (first + i) as u32,
-                completion: 0,
+                completions: 1,
                 prompt: ids.clone(),
                 max_new_tokens: how.max_new_tokens,
             }),
@@ -116,7 +118,7 @@ pub fn answer<B: Decode>(
         for event in generator.step(b, model)? {
             match event {
                 Event::Token { .. } => {}
-                Event::Done { id, tokens, finish, .. } => {
+                Event::Done(Completion { id, tokens, finish, .. }) => {
                     let text = assets.tokenizer.decode(&tokens, Decoding::SkipSpecials);
                     let answered = text.map(|text| Answered {
                         text,

@@ -102,6 +102,7 @@ pub enum Call {
     Adamw { step: AdamW },
     AttentionDecode { segments: Vec<Segment>, heads: Heads },
     Logits,
+    Logp { temperature: f64 },
 }
 
 impl Call {
@@ -139,6 +140,7 @@ impl Call {
             Self::Adamw { .. } => &["adamw"],
             Self::AttentionDecode { .. } => &["cache", "kv_append", "attention_decode"],
             Self::Logits => &["logits"],
+            Self::Logp { .. } => &["logp"],
         }
     }
 }

@@ -135,21 +135,7 @@ fn call<B: Backend>(
             b.swiglu_bwd(d_gate, d_up, &buf[0], &buf[1], &buf[2]);
         }
         Call::Head { temperature } => {
-            let [logp, entropy, lse, best] = out_acc else {
-                panic!("logp, entropy, lse, best")
-            };
-            b.head(
-                HeadOut {
-                    logp,
-                    entropy,
-                    lse,
-                    best,
-                },
-                &buf[0],
-                &weight[0],
-                &index,
-                *temperature,
-            );
+            b.head(head_out(out_acc), &buf[0], &weight[0], &index, *temperature);
         }
         Call::HeadBwd { temperature } => {
             let [dlogp, dentropy, lse, entropy] = acc else {
@@ -199,6 +185,19 @@ fn call<B: Backend>(
             );
         }
         Call::Logits => b.logits(&mut out_acc[0], &buf[0], &weight[0]),
+        Call::Logp { temperature } => b.logp(head_out(out_acc), &acc[0], &index, *temperature),
+    }
+}
+
+fn head_out<T>(x: &mut [Mat<T>]) -> HeadOut<'_, T> {
+    let [logp, entropy, lse, best] = x else {
+        panic!("logp, entropy, lse, best")
+    };
+    HeadOut {
+        logp,
+        entropy,
+        lse,
+        best,
     }
 }
 

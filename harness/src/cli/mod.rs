@@ -4,7 +4,7 @@ mod demo;
 mod eval;
 mod generate;
 mod sampling;
-mod sft;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -34,7 +34,10 @@ enum Command {
     Demo(demo::Args),
     /// Fine-tune a model on answers
     #[command(disable_help_flag = true)]
-    Sft(sft::Args),
+    Sft(train::Args),
+    /// Train a model on pairs of a better and a worse answer
+    #[command(disable_help_flag = true)]
+    Dpo(train::Args),
     /// Answer one prompt
     Generate(generate::Args),
     /// Answer every prompt of a dataset, into JSON lines; goes on where it stopped
@@ -50,7 +53,8 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
-        Command::Sft(args) => sft::run(args),
+        Command::Sft(args) => train::run(args, proximal::sft::run),
+        Command::Dpo(args) => train::run(args, proximal::dpo::run),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(args),
         Command::Convert(args) => convert::run(&args),
