@@ -16,6 +16,7 @@ mod scene;
 mod score;
 
 pub use experience::{At, Buffer, Experience, Packed, Shuffle, narrow, pack};
+pub(crate) use prompts::text;
 pub use prompts::{Prompt, Prompts};
 pub use rollout::{Drawing, rollouts};
 pub use scene::{Opened, Scene};
