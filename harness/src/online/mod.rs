@@ -19,6 +19,7 @@ mod score;
 
 pub use critic::Critic;
 pub use experience::{At, Buffer, Experience, Packed, Shuffle, narrow, pack};
+pub(crate) use prompts::text;
 pub use prompts::{Prompt, Prompts};
 pub use rollout::{Drawing, rollouts};
 pub use scene::{Opened, Scene};
