@@ -11,6 +11,7 @@ mod edit_distance;
 pub mod eval;
 pub mod log;
 pub mod memory;
+pub mod online;
 pub mod pairs;
 pub mod reward;
 pub mod sft;

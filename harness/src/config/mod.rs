@@ -7,7 +7,9 @@ mod dpo;
 mod keys;
 mod nearest;
 mod parse;
+mod ppo;
 mod refused;
+mod rollout;
 mod sft;
 mod shared;
 #[cfg(test)]
@@ -18,6 +20,8 @@ mod whole;
 pub use dpo::{Dpo, DpoConfig, FDivergence, PreferenceLoss};
 pub use keys::{Given, Key, Keys, Mismatch};
 pub use parse::{Parsed, parse};
+pub use ppo::{CriticKind, KlEstimator, Ppo, PpoConfig};
+pub use rollout::{Division, Online, Rollout};
 pub use sft::{LossType, PackingStrategy, Sft, SftConfig, TruncationMode};
 pub use shared::{Direction, Dtype, Optimizer, Precision, ReportTo, Resume, Scheduler, Shared, Strategy, Switches};
 pub use value::{Steps, Value};

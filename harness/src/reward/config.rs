@@ -1,13 +1,16 @@
 //! What `reward_funcs` and `reward_weights` may say.
 use std::fmt;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
 use super::accuracy::{Accuracy, Boxed, Cosine, Exact, Numeric, Reasoning};
+use super::command::Process;
 use super::format::Pattern;
 use super::length::{Length, Repetition, SoftOverlong};
+use super::model::Scorer;
 use crate::data::one_of;
 
 #[cfg(test)]
@@ -55,10 +58,14 @@ pub enum Kind {
     SoftOverlong(SoftOverlong),
     /// Repeated n-grams.
     Repetition(Repetition),
+    /// A reward model.
+    Model(Scorer),
+    /// A process of the user's.
+    Command(Process),
 }
 
 /// The types' names. TRL's own names are known too: with `_reward` at the end, with `get_` before.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 13] = [
     "boxed",
     "exact",
     "numeric",
@@ -70,6 +77,8 @@ pub const KINDS: [&str; 11] = [
     "length",
     "soft_overlong_punishment",
     "repetition_penalty",
+    "model",
+    "command",
 ];
 
 /// A key that is not what it should be; [`crate::config::Config::invalid`] names its place.
@@ -203,13 +212,17 @@ impl RewardConfig {
             "length" => Kind::Length(keys(key, table)?),
             "soft_overlong_punishment" => Kind::SoftOverlong(keys(key, table)?),
             "repetition_penalty" => Kind::Repetition(keys(key, table)?),
+            "model" => Kind::Model(keys(key, table)?),
+            "command" => Kind::Command(keys(key, table)?),
+            // As in TRL, the name of a model is a reward model.
+            _ if Path::new(written).is_dir() => Kind::Model(Scorer::new(written)),
             _ => return Err(BadKey::new(key, one_of(plain, &KINDS), format!("{written:?}"))),
         };
-        Ok(Self {
-            name: name.unwrap_or_else(|| written.to_owned()),
-            weight,
-            kind,
-        })
+        let name = name.unwrap_or_else(|| match &kind {
+            Kind::Model(model) => model.name(),
+            _ => written.to_owned(),
+        });
+        Ok(Self { name, weight, kind })
     }
 }
 

@@ -13,10 +13,12 @@
 
 mod accuracy;
 mod answer;
+mod command;
 mod config;
 mod each;
 mod format;
 mod length;
+mod model;
 mod number;
 mod rewards;
 

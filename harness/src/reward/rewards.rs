@@ -159,5 +159,7 @@ fn open(key: &str, config: &RewardConfig, setup: &Setup) -> Result<Box<dyn Rewar
         Kind::Length(keys) => Box::new(keys.open(key, name, setup)?),
         Kind::SoftOverlong(keys) => Box::new(keys.open(key, name, setup)?),
         Kind::Repetition(keys) => Box::new(keys.open(key, name)?),
+        Kind::Model(keys) => Box::new(keys.open(name, setup)?),
+        Kind::Command(keys) => Box::new(keys.open(key, name)?),
     })
 }

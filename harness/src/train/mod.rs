@@ -4,6 +4,7 @@
 mod data;
 mod meter;
 mod plan;
+mod reference;
 mod resume;
 mod session;
 mod state;
@@ -11,5 +12,6 @@ mod state;
 pub use data::load_data;
 pub use meter::Meter;
 pub use plan::Plan;
+pub use reference::{Moves, Reference};
 pub use session::{Device, Job, Needs, Session, Shown, Summary, Task, dtype, on_device, settings};
 pub use state::{Restored, TrainerState, read_accs, read_state, save_checkpoint, save_model, write_accs};
