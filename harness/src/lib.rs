@@ -9,6 +9,7 @@ pub mod dpo;
 pub mod dtype;
 mod edit_distance;
 pub mod eval;
+pub mod grpo;
 pub mod log;
 pub mod memory;
 pub mod online;

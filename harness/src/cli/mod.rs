@@ -39,6 +39,12 @@ enum Command {
     /// Train a model on pairs of a better and a worse answer
     #[command(disable_help_flag = true)]
     Dpo(train::Args),
+    /// Train a model on its own answers, each compared with others to the same prompt
+    #[command(disable_help_flag = true)]
+    Grpo(train::Args),
+    /// The same by REINFORCE, each answer against the mean of the others
+    #[command(disable_help_flag = true)]
+    Rloo(train::Args),
     /// Answer one prompt
     Generate(generate::Args),
     /// Answer every prompt of a dataset, into JSON lines; goes on where it stopped
@@ -58,6 +64,8 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Sft(args) => train::run(args, proximal::sft::run),
         Command::Dpo(args) => train::run(args, proximal::dpo::run),
+        Command::Grpo(args) => train::run(args, proximal::grpo::run_grpo),
+        Command::Rloo(args) => train::run(args, proximal::grpo::run_rloo),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(args),
         Command::Pairs(args) => pairs::run(args),

@@ -4,6 +4,7 @@
 //! come the struct, the flags, `--help`, the checks and the saved file. A new trainer is a table of its own keys and
 //! a [`Trainer`] implementation; [`Shared`] holds what every trainer has.
 mod dpo;
+mod grpo;
 mod keys;
 mod nearest;
 mod parse;
@@ -18,6 +19,7 @@ mod value;
 mod whole;
 
 pub use dpo::{Dpo, DpoConfig, FDivergence, PreferenceLoss};
+pub use grpo::{GroupLossType, Grpo, GrpoConfig, ImportanceLevel, Rloo, RlooConfig, ScaleRewards};
 pub use keys::{Given, Key, Keys, Mismatch};
 pub use parse::{Parsed, parse};
 pub use ppo::{CriticKind, KlEstimator, Ppo, PpoConfig};

@@ -38,6 +38,7 @@ pub fn begin_state<K: Trainer>(
     let Some(saved) = saved else {
         return Ok(TrainerState {
             step: 0,
+            updates: 0,
             num_tokens: 0,
             meter: Meter::default(),
             best: None,

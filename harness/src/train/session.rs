@@ -340,6 +340,7 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         };
         let norm = self.learner.update(self.b, &hyper)?;
         self.grad_norm = Some(norm);
+        self.state.updates = self.learner.steps;
         Ok(norm)
     }
 

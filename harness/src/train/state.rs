@@ -29,6 +29,8 @@ const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 pub struct TrainerState {
     /// Optimizer steps done: the data's cursor too.
     pub step: u64,
+    /// Updates of the parameters: fewer than steps where a trainer left some out.
+    pub updates: u64,
     /// Tokens seen.
     pub num_tokens: u64,
     /// Sums since the last line of the log.
@@ -81,7 +83,7 @@ impl Restored {
                 b.upload(acc, &view.to_vec::<B::Real>()?)?;
             }
         }
-        learner.steps = self.state.step;
+        learner.steps = self.state.updates;
         Ok(())
     }
 }
