@@ -3,6 +3,7 @@ mod convert;
 mod demo;
 mod eval;
 mod generate;
+mod pairs;
 mod sampling;
 mod train;
 mod verify;
@@ -51,6 +52,8 @@ enum Command {
     Generate(generate::Args),
     /// Answer every prompt of a dataset, into JSON lines; goes on where it stopped
     Eval(eval::Args),
+    /// Make preference pairs: answer prompts and rewrite the answers; goes on where it stopped
+    Pairs(pairs::Args),
     /// Make a Hugging Face folder of a GGUF file
     Convert(convert::Args),
     /// Check gradient cases on disk against this code's numbers
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Ppo(args) => train::run(args, proximal::ppo::run),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(args),
+        Command::Pairs(args) => pairs::run(args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
