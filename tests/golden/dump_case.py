@@ -11,6 +11,7 @@ Conventions, as `proximal verify` reads them:
   completion token, all sequences concatenated in order. Where the prompt is empty, the first completion token has no
   row that predicts it and so no entry.
 - `logps`, `entropy`, `logits_first` and the loss are of logits / temperature, whatever the objective.
+- "fisher" needs a direction: `dump_case(..., direction={name: tensor})`; the model's attention must have a second derivative.
 - `step.K.loss` (K from 1) is the loss at the parameters before update K, so step.1.loss is `loss`; `step.K.grad_norm`
   is the norm of that gradient before clipping. Every step sees the same data. Weight decay applies to every parameter.
 """

@@ -105,14 +105,11 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
             .unwrap_or(i);
         a.swap(i, pivot);
         b.swap(i, pivot);
-        for j in 0..n {
-            if j != i {
-                let factor = a[j][i] / a[i][i];
-                for k in i..n {
-                    a[j][k] -= factor * a[i][k];
-                }
-                b[j] -= factor * b[i];
-            }
+        let (pivot, right) = (a[i].clone(), b[i]);
+        for (j, row) in a.iter_mut().enumerate().filter(|(j, _)| *j != i) {
+            let factor = row[i] / pivot[i];
+            row.iter_mut().zip(&pivot).for_each(|(x, p)| *x -= factor * p);
+            b[j] -= factor * right;
         }
     }
     (0..n).map(|i| b[i] / a[i][i]).collect()

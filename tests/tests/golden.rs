@@ -115,6 +115,36 @@ fn one_changed_number_is_found_in_every_reference_tensor() {
     }
 }
 
+/// F v: a changed product is found, and no other; a changed direction changes every product.
+#[test]
+fn one_changed_number_is_found_in_every_fisher_product() {
+    let (_dir, path) = copy("fisher-llama");
+    let file = path.join("expected.safetensors");
+    let whole = fs::read(&file).unwrap();
+    let names: Vec<String> = check(&path, Dtype::F64, None, settings())
+        .rows
+        .into_iter()
+        .map(|row| row.name)
+        .collect();
+    let products: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|n| n.starts_with("fv."))
+        .collect();
+    let directions = names.iter().filter(|n| n.starts_with("v."));
+    assert_eq!((products.len(), directions.clone().count()), (19, 19));
+    for name in &products {
+        edit::number(&file, name, |x| 1.01 * x);
+        assert_eq!(failed(&check(&path, Dtype::F64, None, settings())), [*name]);
+        fs::write(&file, &whole).unwrap();
+    }
+    for name in directions {
+        edit::number(&file, name, |x| 1.01 * x);
+        assert_eq!(failed(&check(&path, Dtype::F64, None, settings())), products, "{name}");
+        fs::write(&file, &whole).unwrap();
+    }
+}
+
 /// In the lower precisions too, by as much as their tolerances can see.
 #[test]
 fn one_changed_number_is_found_in_every_precision() {

@@ -257,13 +257,16 @@ pub(super) fn gradients<T: Elem>(engine: &Engine, dh: &mut [T], dw: &mut [f32], 
 }
 
 /// The panels of a block of the vocabulary, as the product reads them.
+type Block<'a, S, T> = &'a [<<T as Elem>::Mac<S> as Mac<S, T>>::X];
+
+/// The panels of a block.
 #[inline(always)]
 pub(super) fn block_of<'a, S: Simd, T: Elem>(
     s: S,
     w: &'a Weight<T>,
     block: usize,
     room: &'a mut Room,
-) -> &'a [<T::Mac<S> as Mac<S, T>>::X] {
+) -> Block<'a, S, T> {
     let layout = w.layout();
     let panels = BLOCK.min(layout.rows - block * BLOCK).div_ceil(S::NR);
     let mine = &w.panels()[block * (BLOCK / S::NR) * layout.len()..][..panels * layout.len()];
@@ -285,7 +288,7 @@ pub(super) fn logits<S: Simd, T: Elem>(
     h: &[T],
     k: usize,
     (first, height): (usize, usize),
-    panels: &[<T::Mac<S> as Mac<S, T>>::X],
+    panels: Block<'_, S, T>,
     widened: &mut [f32],
     start: Start,
 ) {
@@ -488,7 +491,7 @@ pub(super) fn logits_and_tangents<S: Simd, T: Elem>(
     rows: Rows<'_, T>,
     k: usize,
     tile: (usize, usize),
-    [panels, panels_dot]: [&[<T::Mac<S> as Mac<S, T>>::X]; 2],
+    [panels, panels_dot]: [Block<'_, S, T>; 2],
     widened: &mut [f32],
 ) {
     logits::<S, T>(s, z, rows.h, k, tile, panels, widened, Start::Zero);

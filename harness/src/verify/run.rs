@@ -10,6 +10,7 @@ use kernel::optim::{Decay, Hyper, Learner};
 use kernel::params::{Kind, Spec};
 use kernel::real::Real;
 use kernel::transformer::{Cotangent, Keep};
+use model_qwen2::Error;
 use model_qwen2::tensors::{Dtype as FileDtype, Element};
 
 use super::Options;
@@ -69,6 +70,10 @@ fn fisher<B: Decode + Tangent + Vector>(
 where
     B::Real: Element,
 {
+    if !case.expected.iter().any(|(name, _)| name.starts_with("v.")) {
+        let file = case.path.join("expected.safetensors");
+        return Err(Error::invalid(file, "v.NAME", "a direction, which fisher needs", "none").into());
+    }
     let mut v = learner.specs().try_map(zeros(b), zeros(b))?;
     for (v, spec) in v.iter_mut().zip(learner.specs().iter()) {
         let name = format!("v.{}", spec.name);

@@ -126,6 +126,22 @@ fn settings_that_cannot_be() {
 }
 
 #[test]
+fn fisher_needs_a_direction() {
+    let from = cases().join("fisher-qwen2");
+    let to = tempfile::tempdir().unwrap();
+    std::fs::create_dir(to.path().join("model")).unwrap();
+    for file in ["model/config.json", "model/model.safetensors", "case.json"] {
+        std::fs::copy(from.join(file), to.path().join(file)).unwrap();
+    }
+    // Numbers of another case: none of them a direction.
+    let other = cases().join("qwen2-logprobs/expected.safetensors");
+    std::fs::copy(other, to.path().join("expected.safetensors")).unwrap();
+    let e = verify(to.path(), &options(Dtype::F64, None), Settings::detect().unwrap()).unwrap_err();
+    let e = e.to_string();
+    assert!(e.contains("expected.safetensors") && e.contains("v.NAME"), "{e}");
+}
+
+#[test]
 fn sequences_that_lack_something() {
     let remove = |c: &mut Value, i: usize, key: &str| {
         c["sequences"][i].as_object_mut().unwrap().remove(key);
