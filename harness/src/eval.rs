@@ -444,6 +444,43 @@ fn open_output(
     rows: &[Map<String, Value>],
     mut take: impl FnMut(&str, &Map<String, Value>) -> Result<(), Error>,
 ) -> Result<(File, usize)> {
+    go_on(path, "a row of an evaluation", |lines| {
+        for (done, found) in lines.iter().enumerate() {
+            let at = format!("line {}", done + 1);
+            let Some(row) = rows.get(done) else {
+                let found = "more rows than that";
+                return Err(Error::invalid(
+                    path,
+                    at.as_str(),
+                    format!("the {} rows of this data", rows.len()),
+                    found,
+                ));
+            };
+            for key in ["index", "prompt"] {
+                if found.get(key) != row.get(key) {
+                    let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
+                    return Err(Error::invalid(
+                        path,
+                        format!("{at}, {key}"),
+                        format!("{}, to go on with an evaluation of this data", show(row.get(key))),
+                        show(found.get(key)),
+                    ));
+                }
+            }
+            take(&at, found)?;
+        }
+        Ok(lines.len())
+    })
+}
+
+/// Opens a file of JSON lines, made where it is not there, to write after its last whole line. What follows that, as a
+/// process that was killed leaves it, is cut off once `check` has found the whole lines to be good. Errors: a line that is
+/// no object, a file that is no JSON lines at all, and those of `check`; then the file is as it was.
+pub(crate) fn go_on<T>(
+    path: &Path,
+    what: &str,
+    check: impl FnOnce(&[Map<String, Value>]) -> Result<T, Error>,
+) -> Result<(File, T)> {
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -454,32 +491,17 @@ fn open_output(
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
     let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
-    let mut done = 0;
-    for line in bytes[..whole].split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
-        let at = format!("line {}", done + 1);
-        let found: Map<String, Value> = serde_json::from_slice(line)
-            .map_err(|e| Error::invalid(path, at.as_str(), "a row of an evaluation", e.to_string()))?;
-        let Some(row) = rows.get(done) else {
-            let found = "more rows than that";
-            return Err(Error::invalid(path, at, format!("the {} rows of this data", rows.len()), found).into());
-        };
-        for key in ["index", "prompt"] {
-            if found.get(key) != row.get(key) {
-                let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
-                return Err(Error::invalid(
-                    path,
-                    format!("{at}, {key}"),
-                    format!("{}, to go on with an evaluation of this data", show(row.get(key))),
-                    show(found.get(key)),
-                )
-                .into());
-            }
-        }
-        take(&at, &found)?;
-        done += 1;
+    let parsed = bytes[..whole].split(|&b| b == b'\n').filter(|l| !l.is_empty());
+    let parsed = parsed.enumerate().map(|(i, line)| {
+        serde_json::from_slice(line).map_err(|e| Error::invalid(path, format!("line {}", i + 1), what, e.to_string()))
+    });
+    let lines: Vec<_> = parsed.collect::<Result<_, Error>>()?;
+    if lines.is_empty() && bytes.first().is_some_and(|&b| b != b'{' && b != b'\n') {
+        return Err(Error::invalid(path, "line 1", what, "something else").into());
     }
+    let checked = check(&lines)?;
     file.set_len(whole as u64).map_err(Error::io(path, "cut"))?;
     file.seek(SeekFrom::Start(whole as u64))
         .map_err(Error::io(path, "seek in"))?;
-    Ok((file, done))
+    Ok((file, checked))
 }

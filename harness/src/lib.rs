@@ -13,6 +13,8 @@ pub mod grpo;
 pub mod log;
 pub mod memory;
 pub mod online;
+pub mod pairs;
+pub mod ppo;
 pub mod reward;
 pub mod sft;
 pub mod train;

@@ -3,6 +3,7 @@ mod convert;
 mod demo;
 mod eval;
 mod generate;
+mod pairs;
 mod sampling;
 mod train;
 mod verify;
@@ -44,10 +45,15 @@ enum Command {
     /// The same by REINFORCE, each answer against the mean of the others
     #[command(disable_help_flag = true)]
     Rloo(train::Args),
+    /// Train a model on its own answers with a critic and clipped steps
+    #[command(disable_help_flag = true)]
+    Ppo(train::Args),
     /// Answer one prompt
     Generate(generate::Args),
     /// Answer every prompt of a dataset, into JSON lines; goes on where it stopped
     Eval(eval::Args),
+    /// Make preference pairs: answer prompts and rewrite the answers; goes on where it stopped
+    Pairs(pairs::Args),
     /// Make a Hugging Face folder of a GGUF file
     Convert(convert::Args),
     /// Check gradient cases on disk against this code's numbers
@@ -63,8 +69,10 @@ pub fn run() -> ExitCode {
         Command::Dpo(args) => train::run(args, proximal::dpo::run),
         Command::Grpo(args) => train::run(args, proximal::grpo::run_grpo),
         Command::Rloo(args) => train::run(args, proximal::grpo::run_rloo),
+        Command::Ppo(args) => train::run(args, proximal::ppo::run),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(args),
+        Command::Pairs(args) => pairs::run(args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
     };

@@ -2,10 +2,8 @@
 use anyhow::Result;
 use cpu_backend::Settings;
 use kernel::batch::Batch;
-use kernel::mat::Use;
-use kernel::params::ValueHead;
 use kernel::real::Real;
-use kernel::transformer::{Accs, Keep, Model, Workspace};
+use kernel::transformer::Accs;
 use model_qwen2::folder::Folder;
 use model_qwen2::tokenizer::{HfTokenizer, Tokenize};
 
@@ -15,10 +13,7 @@ use super::micro::Micro;
 use crate::assets::Assets;
 use crate::checkpoint::Writer;
 use crate::config::{Dpo, DpoConfig};
-use crate::train::{Device, Restored, Session, dtype, read_accs, write_accs};
-
-/// A moving reference within a checkpoint.
-const FILE: &str = "reference.safetensors";
+use crate::train::{self, Device, Moves, Restored, Session, dtype};
 
 /// Which pairs are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +27,9 @@ pub enum Set {
 /// Where the reference's log-probs come from.
 pub enum Reference<B: Device> {
     /// A model in memory.
-    Model(Box<Held<B>>),
+    Model(Box<train::Reference<B>>),
     /// Numbers, [`Set::Train`] and [`Set::HeldOut`]: for each pair, for each prediction of both answers.
     Known([Vec<Vec<f32>>; 2]),
-}
-
-/// A reference model.
-pub struct Held<B: Device> {
-    model: Model<B>,
-    ws: Workspace<B>,
-    /// Where it moves (TR-DPO): in the precision that the policy's masters have.
-    masters: Option<Accs<B>>,
 }
 
 /// The folder of the reference, which must have the policy's vocabulary. `None`: the policy's own start.
@@ -97,12 +84,13 @@ impl<B: Device> Reference<B> {
         let context = s.learner.model.context();
         let own = &s.config.own;
         if !own.precompute_ref_log_probs {
+            let moves = own.sync_ref_model.then_some(Moves {
+                alpha: own.ref_model_mixup_alpha,
+                every: own.ref_model_sync_steps,
+            });
             let folder = folder.unwrap_or(&s.assets.folder);
-            let mut held = Held::load(s.b, folder, context)?;
-            if own.sync_ref_model {
-                held.moves(s.b, folder, restored)?;
-            }
-            return Ok(Self::Model(Box::new(held)));
+            let model = train::Reference::open(s.b, folder, context, moves, restored)?;
+            return Ok(Self::Model(Box::new(model)));
         }
         let all = [train.pairs.as_slice(), held_out.map_or(&[], |h| &h.pairs)];
         let key = cache::Key {
@@ -132,10 +120,10 @@ impl<B: Device> Reference<B> {
                 })?
             }
             _ => {
-                let mut held = Held::load(s.b, folder.unwrap_or(&s.assets.folder), context)?;
-                let b = s.b;
+                let (b, folder) = (s.b, folder.unwrap_or(&s.assets.folder));
+                let mut model = train::Reference::open(b, folder, context, None, None)?;
                 compute(s.assets.folder.config.kernel.vocab, all, sizes, |batch| {
-                    held.score(b, batch)
+                    model.score(b, batch, 1.0)
                 })?
             }
         };
@@ -146,7 +134,7 @@ impl<B: Device> Reference<B> {
     /// The log-probs of a micro-batch's predictions, in their order.
     pub fn logps(&mut self, b: &B, micro: &Micro<'_>, set: Set) -> Result<Vec<B::Real>> {
         match self {
-            Self::Model(held) => held.score(b, &micro.batch),
+            Self::Model(model) => model.score(b, &micro.batch, 1.0),
             Self::Known(known) => {
                 let known = &known[set as usize];
                 let all = micro.members.iter().flat_map(|&i| &known[i]);
@@ -155,72 +143,19 @@ impl<B: Device> Reference<B> {
         }
     }
 
-    /// After optimizer step `step`: TR-DPO's move, every `ref_model_sync_steps`.
-    pub fn follow(&mut self, b: &B, policy: &Accs<B>, step: u64, config: &Dpo) {
-        let Self::Model(held) = self else { return };
-        let Held { model, masters, .. } = held.as_mut();
-        let Some(masters) = masters
-            .as_mut()
-            .filter(|_| step.is_multiple_of(config.ref_model_sync_steps))
-        else {
-            return;
-        };
-        let alpha = config.ref_model_mixup_alpha;
-        for (reference, policy) in masters.iter_mut().zip(policy.iter()) {
-            b.scale(reference, 1.0 - alpha);
-            b.axpy(reference, alpha, policy);
+    /// After optimizer step `step`: TR-DPO's move, where it is due.
+    pub fn follow(&mut self, b: &B, policy: &Accs<B>, step: u64) {
+        if let Self::Model(model) = self {
+            model.follow(b, policy, step);
         }
-        model.prepare(b, masters);
     }
 
     /// What a run that goes on must find again: the reference, where it moves.
     pub fn save(&self, b: &B, writer: &Writer) -> Result<()> {
         match self {
-            Self::Model(held) => match &held.masters {
-                Some(masters) => write_accs(b, &writer.path().join(FILE), &held.model.specs, masters),
-                None => Ok(()),
-            },
+            Self::Model(model) => model.save(b, writer),
             Self::Known(_) => Ok(()),
         }
-    }
-}
-
-impl<B: Device> Held<B> {
-    fn load(b: &B, folder: &Folder, context: usize) -> Result<Self> {
-        let kernel = folder.config.kernel.clone();
-        let model = Model::load(b, kernel, ValueHead::None, context, Use::Inference, |spec, out| {
-            anyhow::Ok(folder.fill(spec, out)?)
-        })?;
-        let ws = Workspace::new(b, &model, Keep::Nothing, 1, 1)?;
-        Ok(Self {
-            model,
-            ws,
-            masters: None,
-        })
-    }
-
-    /// Gives it masters: the checkpoint's, or those of `folder`.
-    fn moves(&mut self, b: &B, folder: &Folder, restored: Option<&Restored>) -> Result<()> {
-        let one = |s: &kernel::params::Spec| b.acc(s.shape.0, s.shape.1);
-        let mut masters = self.model.specs.try_map(one, one)?;
-        match restored.map(|r| r.path.join(FILE)) {
-            Some(file) => read_accs(b, &file, &self.model.specs, &mut masters)?,
-            None => {
-                for (spec, acc) in self.model.specs.iter().zip(masters.iter_mut()) {
-                    let mut host = vec![B::Real::ZERO; acc.len()];
-                    folder.fill(spec, &mut host)?;
-                    b.upload(acc, &host)?;
-                }
-            }
-        }
-        self.model.prepare(b, &masters);
-        self.masters = Some(masters);
-        Ok(())
-    }
-
-    fn score(&mut self, b: &B, batch: &Batch) -> Result<Vec<B::Real>> {
-        self.model.score(b, &mut self.ws, batch, 1.0)?;
-        Ok(self.ws.scores.logp.clone())
     }
 }
 
