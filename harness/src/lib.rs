@@ -18,4 +18,5 @@ pub mod ppo;
 pub mod reward;
 pub mod sft;
 pub mod train;
+pub mod trpo;
 pub mod verify;

@@ -102,15 +102,12 @@ pub enum Call {
     Adamw { step: AdamW },
     AttentionDecode { segments: Vec<Segment>, heads: Heads },
     Logits,
-<<<<<<< HEAD
     Logp { temperature: f64 },
-=======
     RmsnormJvp,
     AttentionJvp { segments: Vec<Segment>, heads: Heads },
     SwigluJvp,
     HeadFisher { temperature: f64 },
     HeadKl { temperature: f64 },
->>>>>>> h3-tangent
 }
 
 impl Call {
@@ -148,15 +145,12 @@ impl Call {
             Self::Adamw { .. } => &["adamw"],
             Self::AttentionDecode { .. } => &["cache", "kv_append", "attention_decode"],
             Self::Logits => &["logits"],
-<<<<<<< HEAD
             Self::Logp { .. } => &["logp"],
-=======
             Self::RmsnormJvp => &["rmsnorm_jvp"],
             Self::AttentionJvp { .. } => &["attention_jvp"],
             Self::SwigluJvp => &["swiglu_jvp"],
             Self::HeadFisher { .. } => &["head_fisher"],
             Self::HeadKl { .. } => &["head_kl"],
->>>>>>> h3-tangent
         }
     }
 }

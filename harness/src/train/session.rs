@@ -332,6 +332,11 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         Ok(norm)
     }
 
+    /// Says the norm of a gradient that was not followed by [`Session::update`].
+    pub fn set_gradient(&mut self, norm: f64) {
+        self.grad_norm = Some(norm);
+    }
+
     /// AdamW's constants in this step, for a peak learning rate.
     pub fn hyper(&self, learning_rate: f64) -> Hyper {
         let shared = &self.config.shared;
