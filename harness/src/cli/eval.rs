@@ -12,7 +12,7 @@ use proximal::checkpoint::Stop;
 use proximal::config::Value as _;
 use proximal::data::{self, Dataset, DatasetConfig, Split};
 use proximal::eval::{Answering, Evaluation, Summary, ask};
-use proximal::reward::{RewardConfig, Rewards, Setup};
+use proximal::reward::{BadKey, RewardConfig, Rewards, Setup};
 use serde::Deserialize;
 use serde_json::json;
 use toml::Value as Toml;
@@ -96,6 +96,9 @@ struct Keys {
     compare_output: Option<PathBuf>,
     #[serde(default)]
     sampling: SamplingArgs,
+    /// Where the reward functions were given.
+    #[serde(skip)]
+    rewards_from: PathBuf,
 }
 
 impl Keys {
@@ -108,7 +111,12 @@ impl Keys {
                 toml::from_str(&text).with_context(|| path.display().to_string())?
             }
         };
+        let from_file = args.reward_funcs.is_empty() && args.reward_weights.is_empty();
         Ok(Self {
+            rewards_from: match args.config {
+                Some(path) if from_file => path,
+                _ => "command line".into(),
+            },
             model: args.model.or(file.model),
             dataset: args.dataset.map(DatasetConfig::new).or(file.dataset),
             output: args.output.or(file.output),
@@ -246,8 +254,15 @@ fn open_model(folder: &Path, keys: &Keys) -> Result<Assets> {
 }
 
 impl Keys {
-    /// The reward functions, their columns there.
+    /// The reward functions, their columns there. Errors name the place where they were given.
     fn rewards(&self, dataset: &Dataset, how: &Answering) -> Result<Option<Rewards>> {
+        self.open_rewards(dataset, how).map_err(|error| match error.downcast() {
+            Ok(BadKey { key, expected, found }) => Error::invalid(&self.rewards_from, key, expected, found).into(),
+            Err(error) => error,
+        })
+    }
+
+    fn open_rewards(&self, dataset: &Dataset, how: &Answering) -> Result<Option<Rewards>> {
         let Some(funcs) = &self.reward_funcs else {
             if self.reward_weights.is_some() {
                 bail!("reward_weights: expected reward_funcs with it, found none");

@@ -95,8 +95,8 @@ pub(crate) fn text(turns: &Turns) -> String {
     match turns {
         Turns::Text(text) => text.clone(),
         Turns::Messages(messages) => {
-            let users = messages.iter().filter(|m| m.get("role").is_some_and(|r| r == "user"));
-            let content = users.last().and_then(|m| m.get("content"));
+            let user = |m: &&Map<String, Value>| m.get("role").is_some_and(|r| r == "user");
+            let content = messages.iter().rev().find(user).and_then(|m| m.get("content"));
             content.and_then(Value::as_str).unwrap_or_default().to_owned()
         }
     }
