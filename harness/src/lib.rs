@@ -14,6 +14,7 @@ pub mod log;
 pub mod memory;
 pub mod online;
 pub mod pairs;
+mod process;
 pub mod reward;
 pub mod sft;
 pub mod train;
