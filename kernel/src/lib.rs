@@ -10,9 +10,10 @@
 //! | [`backend`] | what a machine has to offer |
 //! | [`batch`] | the packed prefix tree |
 //! | [`params`] | one tree for weights, gradients, moments, names |
-//! | [`transformer`] | forward, backward, decode |
+//! | [`transformer`] | forward, backward, tangent, decode |
 //! | [`objective`] | the losses |
 //! | [`optim`] | clipping, AdamW, schedules |
+//! | [`trust_region`] | a TRPO step: conjugate gradients, line search |
 //! | [`random`], [`sample`] | the counter-based generator; from logits to a token |
 
 extern crate alloc;
@@ -29,3 +30,4 @@ pub mod real;
 pub mod rope;
 pub mod sample;
 pub mod transformer;
+pub mod trust_region;

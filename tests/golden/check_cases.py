@@ -2,8 +2,8 @@
 
 For each case: the forward pass in float64 (no torch, no transformers) gives the stored logits, logps, entropies, values
 and loss to 1e-10 (1e-6 where they are stored as float32), and the stored gradients agree with central differences of
-that loss along a random direction of every tensor and in single random entries. Of the objectives it knows "sft"; for the
-others it checks the scores, and check_trl.py checks the losses. Exits 1 when a case fails.
+that loss along a random direction of every tensor and in single random entries. Of the objectives it knows "sft" and
+"fisher"; for the others it checks the scores, and check_trl.py checks the losses. Exits 1 when a case fails.
 """
 
 import json
@@ -42,6 +42,8 @@ def check(folder):
     gradients = {name[5:]: g for name, g in expected.items() if name.startswith("grad.")}
     if gradients and set(gradients) != set(weights):
         problems.append(f"gradients and weights differ in {sorted(set(gradients) ^ set(weights))}")
+    if case["objective"] == "fisher":
+        return problems + check_fisher(config, weights, case, expected)
     if loss is None:  # scores only, or an objective that check_trl.py and `proximal verify` check
         return problems
     rng = np.random.default_rng(0)
@@ -69,6 +71,36 @@ def check_gradient(loss_of, weights, name, gradient, rng):
     return problems
 
 
+def check_fisher(config, weights, case, expected):
+    """<u, F v> = mean_t Cov_p(z_u, z_v), z_u and z_v the changes of the logits along u and v by central differences, for a
+    random u in each tensor."""
+    rng, h = np.random.default_rng(0), 1e-5
+    v = {name[2:]: x.astype(np.float64) for name, x in expected.items() if name.startswith("v.")}
+    masks = [s.get("mask", [1] * (len(s["completion"]) - (not s["prompt"]))) for s in case["sequences"]]
+    mask = np.concatenate(masks).astype(np.float64)
+
+    def logits(step, direction):
+        moved = {name: w + step * direction.get(name, 0.0) for name, w in weights.items()}
+        return np.concatenate([z for z, *_ in predictions(config, moved, case)])
+
+    slope = lambda direction: (logits(h, direction) - logits(-h, direction)) / (2 * h)
+    z, problems = logits(0, {}), []
+    p = np.exp(z - z.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    centred = lambda x: x - (p * x).sum(1, keepdims=True)
+    along_v = centred(slope(v))
+    for name in v:
+        u = rng.standard_normal(v[name].shape)
+        along_u = centred(slope({name: u}))
+        stated = float((u * expected[f"fv.{name}"]).sum())
+        found, scale = (float((mask * (p * x).sum(1)).sum() / mask.sum()) for x in (along_u * along_v, abs(along_u * along_v)))
+        if not abs(found - stated) <= 1e-7 * scale:
+            problems.append(f"fv.{name}: <u, F v> by differences {found:.12g}, {stated:.12g} stored")
+    if set(v) != set(weights):
+        problems.append(f"directions and weights differ in {sorted(set(v) ^ set(weights))}")
+    return problems
+
+
 def check_first_step(case, expected, gradients, loss):
     """step.1 is the case's own loss and the norm of its own gradient."""
     if "step.1.loss" not in expected:
@@ -85,14 +117,10 @@ def evaluate(config, weights, case, dft_weight=None):
     """(found tensors by their name in expected.safetensors, loss or None). Only "logprobs" and "sft".
 
     dft_weight (per token) stands for the detached probability of dft, which its gradient holds constant."""
-    temperature = case.get("temperature", 1.0)
     logps, entropies, values, masks, first = [], [], [], [], None
-    for sequence in case["sequences"]:
+    for sequence, (logits, hidden) in zip(case["sequences"], predictions(config, weights, case)):
         ids = np.array(sequence["prompt"] + sequence["completion"])
         start = max(1, len(sequence["prompt"]))
-        hidden = transformer(config, weights, ids)[start - 1 : -1]
-        head = weights["model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"]
-        logits = hidden @ head.T / temperature
         shifted = logits - logits.max(1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
         logps.append(log_p[np.arange(len(ids) - start), ids[start:]])
@@ -113,6 +141,15 @@ def evaluate(config, weights, case, dft_weight=None):
     loss = (mask * factor * -logp).sum() / mask.sum()
     found["metric.entropy"] = (mask * found["entropy"]).sum() / mask.sum()
     return found | {"loss": np.asarray(loss)}, float(loss)
+
+
+def predictions(config, weights, case):
+    """(logits / temperature, final-normed hidden states) of the rows that predict a completion token, of each sequence."""
+    head = weights["model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"]
+    for sequence in case["sequences"]:
+        ids = np.array(sequence["prompt"] + sequence["completion"])
+        hidden = transformer(config, weights, ids)[max(1, len(sequence["prompt"])) - 1 : -1]
+        yield hidden @ head.T / case.get("temperature", 1.0), hidden
 
 
 def transformer(config, weights, ids):

@@ -42,6 +42,7 @@ def dump_case(
     metrics=False,
     config_json=None,
     exact=to_float64,
+    direction=None,
 ):
     """Write `folder` for `case` (the content of case.json, as a dict) on `model`, and return the expected tensors.
 
@@ -53,8 +54,9 @@ def dump_case(
     metrics      whether to store the objective's metrics
     config_json  a dict to write as config.json instead of model.config
     exact        makes the copy of `model` that the reference is computed with; the default is true float64
+    direction    for "fisher": name -> tensor, the v of F v, for every parameter
     """
-    check_case(case, value_head, steps)
+    check_case(case, value_head, steps, direction)
     folder = Path(folder)
     (folder / "model").mkdir(parents=True, exist_ok=True)
     _save_model(folder / "model", model, value_head, config_json)
@@ -62,13 +64,13 @@ def dump_case(
 
     exact_model = exact(model)
     exact_head = None if value_head is None else exact_module(value_head)
-    expected = reference(exact_model, exact_head, case, gradients, logits_first, metrics)
+    expected = reference(exact_model, exact_head, case, gradients, logits_first, metrics, direction)
     expected |= optimizer_steps(exact_model, exact_head, case, steps)
     save_file({k: v.detach().contiguous() for k, v in expected.items()}, folder / "expected.safetensors")
     return expected
 
 
-def reference(model, value_head, case, gradients=torch.float64, logits_first=True, metrics=False):
+def reference(model, value_head, case, gradients=torch.float64, logits_first=True, metrics=False, direction=None):
     """The expected tensors of one step: scores, and for an objective with a loss also loss, gradients and metrics."""
     tokens, first = score(model, value_head, case)
     expected = {"logps": tokens.logp, "entropy": tokens.entropy}
@@ -76,6 +78,8 @@ def reference(model, value_head, case, gradients=torch.float64, logits_first=Tru
         expected["values"] = tokens.value
     if logits_first:
         expected["logits_first"] = first
+    if case["objective"] == "fisher":
+        return expected | fisher(model, value_head, case, direction)
     loss_of = OBJECTIVES[case["objective"]].loss
     if loss_of is None:
         return expected
@@ -90,6 +94,22 @@ def reference(model, value_head, case, gradients=torch.float64, logits_first=Tru
             gradient = torch.zeros_like(parameter) if gradient is None else gradient
             expected[f"grad.{name}"] = gradient.to(gradients)
     return expected
+
+
+def fisher(model, value_head, case, direction):
+    """v.NAME and fv.NAME: F v, F = mean over masked completion tokens of J' (diag p - p p') J, J = d logits / d parameters.
+
+    By double backward: F is the Hessian of the mean of KL(p || p(parameters)) where p is what the parameters give."""
+    tokens, _ = score(model, value_head, case)
+    p = tokens.log_p.detach()
+    kl = (p.exp() * (p - tokens.log_p)).sum(-1)
+    parameters = named_parameters(model, value_head)
+    find = dict(allow_unused=True, materialize_grads=True)
+    found = torch.autograd.grad((tokens.mask * kl).sum() / tokens.mask.sum(), parameters.values(), create_graph=True, **find)
+    slope = sum((g * direction[name].to(g)).sum() for name, g in zip(parameters, found))
+    products = torch.autograd.grad(slope, parameters.values(), **find)
+    expected = {f"v.{name}": direction[name] for name in parameters}
+    return expected | {f"fv.{name}": product for name, product in zip(parameters, products)}
 
 
 def optimizer_steps(model, value_head, case, steps):
@@ -115,13 +135,14 @@ def optimizer_steps(model, value_head, case, steps):
 def score(model, value_head, case):
     """Run every sequence; returns its `Tokens` and the first sequence's logits, one row per completion token."""
     dtype = torch.promote_types(next(model.parameters()).dtype, torch.float32)  # bf16 scores are taken in f32
-    logps, entropies, sum_sq, values, masks, index, first = [], [], [], [], [], [], None
+    logps, log_ps, entropies, sum_sq, values, masks, index, first = [], [], [], [], [], [], [], None
     for i, sequence in enumerate(case["sequences"]):
         ids = torch.tensor(sequence["prompt"] + sequence["completion"])
         start = max(len(sequence["prompt"]), 1)
         hidden, logits = forward(model, ids)
         logits = logits[start - 1 : -1].to(dtype) / case.get("temperature", 1.0)
         log_p = logits.log_softmax(-1)
+        log_ps.append(log_p)
         logps.append(log_p.gather(1, ids[start:, None])[:, 0])
         entropies.append(-(log_p.exp() * log_p).sum(-1))
         sum_sq.append((2 * log_p).logsumexp(-1))
@@ -133,6 +154,7 @@ def score(model, value_head, case):
     tokens = Tokens(
         logp=torch.cat(logps),
         entropy=torch.cat(entropies),
+        log_p=torch.cat(log_ps),
         log_sum_sq=torch.cat(sum_sq),
         value=torch.cat(values) if values else None,
         mask=torch.cat(masks),
@@ -163,7 +185,7 @@ def exact_module(module):
     return copy
 
 
-def check_case(case, value_head, steps):
+def check_case(case, value_head, steps, direction=None):
     """Raise ValueError, naming the field, where case.json would not be read."""
     _known("case.json", case, CASE_KEYS)
     name = case.get("objective")
@@ -175,6 +197,8 @@ def check_case(case, value_head, steps):
         raise ValueError(f"value_head: case.json says {case.get('value_head', False)}, given is {value_head}")
     if steps and (objective.loss is None or set(config.get("optimizer", {})) != OPTIMIZER_KEYS):
         raise ValueError(f"config.optimizer: {steps} steps need an objective with a loss and {sorted(OPTIMIZER_KEYS)}")
+    if (name == "fisher") != (direction is not None):
+        raise ValueError("direction: needed for fisher, and for nothing else")
     for i, sequence in enumerate(case["sequences"]):
         _known(f"sequences[{i}]", sequence, SEQUENCE_KEYS | objective.sequence_keys)
         rows = len(sequence["completion"]) - (not sequence["prompt"])

@@ -21,6 +21,7 @@ class Tokens:
     mask: torch.Tensor  # 0 or 1
     sequence: torch.Tensor  # index of the token's sequence
     value: torch.Tensor | None = None  # of the row that predicts the token, where there is a value head
+    log_p: torch.Tensor | None = None  # log-probabilities of all tokens of the vocabulary, (tokens, V)
     log_sum_sq: torch.Tensor | None = None  # log sum p^2 of the same distribution
     sequences: list = field(default_factory=list)  # case.json's own list: old_logps, ref_logps, pair, role, reward, group …
 
@@ -299,6 +300,7 @@ def trpo(tokens, config):
 REWARDED = {"old_logps", "ref_logps", "sampler_logps", "advantage", "reward", "group"}
 OBJECTIVES = {
     "logprobs": Objective(loss=None),
+    "fisher": Objective(loss=None),  # dump_case.fisher
     "sft": Objective(loss=sft, config_keys={"loss_type"}),
     "dpo": Objective(
         dpo,

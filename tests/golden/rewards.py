@@ -7,6 +7,7 @@ Of the cosine schedule TRL's class is run with its correctness replaced, since t
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,22 @@ PLAIN = [
 ]
 
 
+BOXED = [
+    ("\\boxed{42}", "42"), ("so \\boxed{42}.", "42"), ("\\boxed{ 42}", "42"), ("\\boxed{42} \\boxed{7}", "42"),
+    ("\\boxed{42} \\boxed{7}", "7"), ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"), ("\\boxed{\\frac{1}{2}}", "\\frac{1"),
+    ("42", "42"), ("", ""), ("\\boxed{}", ""), ("nothing", ""), ("\\boxed{a\nb}", "a\nb"), ("\\boxed{a\nb} \\boxed{c}", "c"),
+    ("\\boxed {42}", "42"), ("\\boxed{{42}", "{42"), ("\\boxed{4\u20282}", "4\u20282"), ("\\boxed{4\r2}", "4\r2"),
+    ("\\boxed{42", "42"), ("\\Boxed{42}", "42"), ("$\\boxed{1,234}$", "1234"), ("\\boxed{é🙂}", "é🙂"),
+]
+
+
+def users_boxed(completions, ground_truth):
+    """The reward function of TRL's documentation that users copy."""
+    matches = [re.search(r"\\boxed\{(.*?)\}", completion) for completion in completions]
+    contents = [match.group(1) if match else "" for match in matches]
+    return [1.0 if c == gt else 0.0 for c, gt in zip(contents, ground_truth)]
+
+
 def functions():
     # A length for each place where the formulas change, and many between.
     def table(function, lengths):
@@ -63,6 +80,7 @@ def functions():
             cosine.append([right, list(values), list(zip(lengths, numbers))])
     return {
         "think_format": [[text, think_format_reward([[{"content": text}]])[0]] for text in TEXTS],
+        "boxed": [[c, t, users_boxed([c], [t])[0]] for c, t in BOXED],
         "soft_overlong_punishment": overlong,
         "repetition_penalty": {"ids": ids, "rewards": repetition},
         "cosine_scaled": cosine,

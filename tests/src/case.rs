@@ -103,6 +103,11 @@ pub enum Call {
     AttentionDecode { segments: Vec<Segment>, heads: Heads },
     Logits,
     Logp { temperature: f64 },
+    RmsnormJvp,
+    AttentionJvp { segments: Vec<Segment>, heads: Heads },
+    SwigluJvp,
+    HeadFisher { temperature: f64 },
+    HeadKl { temperature: f64 },
 }
 
 impl Call {
@@ -141,6 +146,11 @@ impl Call {
             Self::AttentionDecode { .. } => &["cache", "kv_append", "attention_decode"],
             Self::Logits => &["logits"],
             Self::Logp { .. } => &["logp"],
+            Self::RmsnormJvp => &["rmsnorm_jvp"],
+            Self::AttentionJvp { .. } => &["attention_jvp"],
+            Self::SwigluJvp => &["swiglu_jvp"],
+            Self::HeadFisher { .. } => &["head_fisher"],
+            Self::HeadKl { .. } => &["head_kl"],
         }
     }
 }

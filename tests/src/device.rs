@@ -1,6 +1,6 @@
 //! A backend under test. Every buffer is made with more rows than are used: those of an input hold NaN, so that a read
 //! beyond its rows shows in the results; those of an output hold a sentinel that must still be there afterwards.
-use kernel::backend::{Decode, Ops, Vector};
+use kernel::backend::{Decode, Tangent, Vector};
 use kernel::mat::{Mat, Use};
 use kernel::real::Real;
 
@@ -8,8 +8,8 @@ use crate::case::{Case, Kind};
 use crate::host::{Host, full};
 
 /// Everything a backend has to offer.
-pub trait Backend: Ops + Vector + Decode {}
-impl<B: Ops + Vector + Decode> Backend for B {}
+pub trait Backend: Tangent + Vector + Decode {}
+impl<B: Tangent + Vector + Decode> Backend for B {}
 
 /// Rows behind every buffer's own.
 const GUARD: usize = 3;

@@ -7,7 +7,7 @@
 //! | [`device`] | a backend under test: guard rows around every buffer, rounding to what it can represent |
 //! | [`devices`] | the list of backends; a new one is added there and nowhere else |
 //! | [`case`], [`run`] | an operation with its inputs; how it is called |
-//! | [`backward`] | from a forward case to its backward cases |
+//! | [`backward`], [`tangent`] | from a forward case to its backward cases, to those of its tangent |
 //! | [`cases`] | the list of cases |
 //! | [`tolerance`] | the one table, and the comparison |
 //!
@@ -19,6 +19,8 @@
 //! | [`tiny`] | model folders of a few thousand numbers |
 //! | [`whole`] | models of two shapes in memory, on every backend |
 //! | [`lab`] | a folder with such a model and a little data to train on |
+//! | [`mutant`] | the oracle with one bug in its tangents |
+//! | [`tabular`] | a policy of which everything is known |
 //! | [`edit`] | one number of a tensor file changed |
 //!
 //! | test | what it asks |
@@ -32,6 +34,10 @@
 //! | `coverage` | every method of the traits has a case |
 //! | `golden` | the reference numbers of PyTorch, and that a changed one is found |
 //! | `transformer` | the whole model's gradients: differences, prefix trees, checkpointing, threads |
+//! | `tangent` | the operations' tangents: differences, the backward's transpose, the head's curvature |
+//! | `fisher` | F v of a model: symmetry, variance, the KL's curvature, planted bugs |
+//! | `trust_region` | a step on a transformer: its promises, and that nothing is left of one that was not taken |
+//! | `tabular` | what TRPO stands on, exactly, on a table |
 //! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
 //! | `resume` | a run that is killed and gone on with equals one that is not |
 //! | `sft`, `eval`, `cli` | what the commands do |
@@ -46,8 +52,11 @@ pub mod devices;
 pub mod edit;
 pub mod host;
 pub mod lab;
+pub mod mutant;
 pub mod program;
 pub mod run;
+pub mod tabular;
+pub mod tangent;
 pub mod tiny;
 pub mod tolerance;
 pub mod whole;

@@ -1,5 +1,5 @@
 //! How a case is called.
-use kernel::backend::{CacheShape, HeadCotangent, HeadOut, Heads, Memory, Paths, Qkv, QkvMut, Span};
+use kernel::backend::{CacheShape, Dual, HeadCotangent, HeadIn, HeadOut, Heads, Memory, Paths, Qkv, QkvMut, Span};
 use kernel::batch::Segment;
 use kernel::mat::{Mat, Use};
 use kernel::real::Real;
@@ -186,6 +186,24 @@ fn call<B: Backend>(
         }
         Call::Logits => b.logits(&mut out_acc[0], &buf[0], &weight[0]),
         Call::Logp { temperature } => b.logp(head_out(out_acc), &acc[0], &index, *temperature),
+        Call::RmsnormJvp => b.rmsnorm_jvp(&mut out_buf[0], dual(buf), dual(&buf[2..]), &acc[0]),
+        Call::AttentionJvp { segments, heads } => {
+            let tree = b.tree(segments).expect(fine);
+            let (o, lse) = (&buf[3], &acc[0]);
+            b.attention_jvp(&mut out_buf[0], qkv(buf), o, lse, qkv(&buf[4..]), &tree, *heads);
+        }
+        Call::SwigluJvp => b.swiglu_jvp(&mut out_buf[0], dual(buf), dual(&buf[2..])),
+        Call::HeadFisher { temperature } => {
+            let (dh, dw) = (&mut out_buf[0], &mut out_acc[0]);
+            b.head_fisher(dh, dw, &acc[0], &acc[1], dual(buf), dual(weight), *temperature);
+        }
+        Call::HeadKl { temperature } => {
+            let [old, new] = [0, 1].map(|i| HeadIn {
+                h: &buf[i],
+                w: &weight[i],
+            });
+            b.head_kl(&mut out_acc[0], old, new, *temperature);
+        }
     }
 }
 
@@ -199,6 +217,10 @@ fn head_out<T>(x: &mut [Mat<T>]) -> HeadOut<'_, T> {
         lse,
         best,
     }
+}
+
+fn dual<T>(x: &[Mat<T>]) -> Dual<'_, T> {
+    Dual { x: &x[0], x_dot: &x[1] }
 }
 
 fn qkv<T>(x: &[Mat<T>]) -> Qkv<'_, T> {

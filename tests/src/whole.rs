@@ -1,7 +1,7 @@
 //! Whole models to ask things of: two configurations with random weights, on every backend.
 use cpu_backend::{Cpu, Isa, Settings};
 use half::bf16;
-use kernel::backend::{Decode, Memory, Vector};
+use kernel::backend::{Decode, Memory, Ops, Tangent, Vector};
 use kernel::config::{Bias, Config, Head, Rope, RopeScaling};
 use kernel::mat::Use;
 use kernel::optim::Learner;
@@ -63,7 +63,7 @@ fn fill<B: Memory>(spec: &Spec, out: &mut [B::Real]) -> Result<(), B::Error> {
 }
 
 /// A learner with a value head.
-pub fn learner<B: Decode + Vector>(b: &B, config: Config, keep: Keep) -> Learner<B> {
+pub fn learner<B: Ops + Vector>(b: &B, config: Config, keep: Keep) -> Learner<B> {
     let learner = Learner::load(b, config, ValueHead::WeightAndBias, CONTEXT, keep, fill::<B>);
     learner.expect("memory for a tiny model")
 }
@@ -82,7 +82,7 @@ pub fn tokens(name: &str, n: usize, vocab: usize) -> Vec<u32> {
 /// Something asked of every backend.
 pub trait Ask {
     /// Asks it; `name` begins with the precision.
-    fn ask<B: Decode + Vector>(&self, b: &B, name: &str);
+    fn ask<B: Decode + Tangent + Vector>(&self, b: &B, name: &str);
 }
 
 /// Asks it of the oracle, and of both precisions on every instruction set with one thread and two.

@@ -24,6 +24,7 @@ fn row_wise(case: &Case) -> bool {
         case.call,
         Call::Attention { .. }
             | Call::AttentionBwd { .. }
+            | Call::AttentionJvp { .. }
             | Call::AttentionDecode { .. }
             | Call::Dot
             | Call::Buf
@@ -135,7 +136,10 @@ impl Visit for Order {
         }
         let mut lines = Vec::new();
         for Checked { case, .. } in all(device, Sizes::Full).iter() {
-            let (Call::Attention { segments, .. } | Call::AttentionBwd { segments, .. }) = &case.call else {
+            let (Call::Attention { segments, .. }
+            | Call::AttentionBwd { segments, .. }
+            | Call::AttentionJvp { segments, .. }) = &case.call
+            else {
                 continue;
             };
             let mut rng = Rng::new(&case.label);
@@ -148,7 +152,9 @@ impl Visit for Order {
             };
             let mut other = choose(case, &rows);
             match &mut other.call {
-                Call::Attention { segments, .. } | Call::AttentionBwd { segments, .. } => *segments = moved,
+                Call::Attention { segments, .. }
+                | Call::AttentionBwd { segments, .. }
+                | Call::AttentionJvp { segments, .. } => *segments = moved,
                 _ => unreachable!(),
             }
             let (here, there) = (run(device, case), run(device, &other));

@@ -57,6 +57,20 @@ fn think_format_is_trls() {
     }
 }
 
+/// The function of TRL's documentation that users copy, run by Python.
+#[test]
+fn the_strict_box_is_the_users_scripts() {
+    let mut rewards = open("{ type = 'boxed', mode = 'strict' }");
+    for case in reference()["boxed"].as_array().unwrap() {
+        let columns = json!({ "answer": case[1] });
+        let found = score(
+            &mut rewards,
+            &[sample(case[0].as_str().unwrap(), &[], columns.as_object().unwrap())],
+        );
+        assert_eq!(found, [case[2].as_f64().unwrap()], "{case}");
+    }
+}
+
 #[test]
 fn soft_overlong_punishment_is_trls() {
     let none = Map::new();

@@ -6,10 +6,12 @@
 //! together in the order of blocks. Backward it makes the block's logits again, adds to the block's rows of dw, and
 //! to a sum of dh that belongs to its group of blocks; the groups' sums are added up in order. The groups are fixed by
 //! the vocabulary, not by the threads.
+use core::ops::Range;
+
 use kernel::backend::{HeadCotangent, HeadOut};
 
 use super::Engine;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Room};
 use super::elem::{Elem, get, put};
 use super::gemm::{F32Mac, Lhs, Mac, Start, pack_columns, tiles};
 use super::linear::{MAX_TILE, left, right};
@@ -19,10 +21,10 @@ use super::simd::{Simd, exp, kernels};
 use super::weight::{Weight, transpose, transposed_len};
 
 /// Tokens in a block of the vocabulary.
-const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 128;
 
 /// Rows whose partial sums are kept at a time, forward.
-const ROWS: usize = 1024;
+pub(super) const ROWS: usize = 1024;
 
 /// Rows whose gradients are made at a time, backward.
 const ROWS_BWD: usize = 512;
@@ -31,7 +33,7 @@ const ROWS_BWD: usize = 512;
 const GROUPS: usize = 16;
 
 /// Numbers that a block leaves of a row: m, sum e^(z - m), sum e^(z - m) (z - m).
-const PARTIAL: usize = 3;
+pub(super) const PARTIAL: usize = 3;
 
 /// `Ops::head`.
 pub(super) fn head<T: Elem>(
@@ -114,14 +116,71 @@ fn put_together(out: &mut HeadOut<'_, Buffer<f32>>, i: usize, parts: &[f32], cho
 
 /// What the backward pass reads of each row.
 #[derive(Clone, Copy)]
-struct Rows<'a, T> {
-    h: &'a [T],
-    targets: &'a [u32],
-    dlogp: &'a [f32],
-    dentropy: &'a [f32],
-    lse: &'a [f32],
-    entropy: &'a [f32],
-    inverse: f32,
+pub(super) struct Rows<'a, T> {
+    pub h: &'a [T],
+    pub lse: &'a [f32],
+    /// 1 / temperature.
+    pub inverse: f32,
+    pub of: Of<'a, T>,
+}
+
+/// What the logits' cotangents are made of.
+#[derive(Clone, Copy)]
+pub(super) enum Of<'a, T> {
+    /// dz = (dlogp (e_y - p) - dentropy p (log p + H)) / temperature.
+    Scores {
+        targets: &'a [u32],
+        dlogp: &'a [f32],
+        dentropy: &'a [f32],
+        entropy: &'a [f32],
+    },
+    /// dz = weight p (z_dot - mean) / temperature.
+    Fisher {
+        h_dot: &'a [T],
+        w_dot: &'a Weight<T>,
+        weight: &'a [f32],
+        mean: &'a [f32],
+    },
+}
+
+impl<T> Rows<'_, T> {
+    fn count(&self) -> usize {
+        self.lse.len()
+    }
+
+    /// These of them; each has c numbers.
+    pub fn range(&self, r: Range<usize>, c: usize) -> Self {
+        let wide = r.start * c..r.end * c;
+        Self {
+            h: &self.h[wide.clone()],
+            lse: &self.lse[r.clone()],
+            inverse: self.inverse,
+            of: match self.of {
+                Of::Scores {
+                    targets,
+                    dlogp,
+                    dentropy,
+                    entropy,
+                } => Of::Scores {
+                    targets: &targets[r.clone()],
+                    dlogp: &dlogp[r.clone()],
+                    dentropy: &dentropy[r.clone()],
+                    entropy: &entropy[r],
+                },
+                Of::Fisher {
+                    h_dot,
+                    w_dot,
+                    weight,
+                    mean,
+                } => Of::Fisher {
+                    h_dot: &h_dot[wide],
+                    w_dot,
+                    weight: &weight[r.clone()],
+                    mean: &mean[r],
+                },
+            },
+        }
+    }
 }
 
 /// `Ops::head_bwd`.
@@ -136,6 +195,23 @@ pub(super) fn head_bwd<T: Elem>(
     targets: &[u32],
     temperature: f64,
 ) {
+    let n = targets.len();
+    let rows = Rows {
+        h,
+        lse: &cotangent.lse.data[..n],
+        inverse: (1.0 / temperature) as f32,
+        of: Of::Scores {
+            targets,
+            dlogp: &cotangent.dlogp.data,
+            dentropy: &cotangent.dentropy.data,
+            entropy: &cotangent.entropy.data,
+        },
+    };
+    gradients(engine, dh, dw, rows, w);
+}
+
+/// dh = dz w, dw += dz' h.
+pub(super) fn gradients<T: Elem>(engine: &Engine, dh: &mut [T], dw: &mut [f32], all: Rows<'_, T>, w: &Weight<T>) {
     let level = engine.level;
     let layout = w.layout();
     let (vocab, c) = (layout.rows, layout.cols);
@@ -146,18 +222,10 @@ pub(super) fn head_bwd<T: Elem>(
     let mut team = engine.team();
     let team = &mut *team;
     let dw = Out::new(dw);
-    for start in (0..targets.len()).step_by(ROWS_BWD) {
-        let range = start..(start + ROWS_BWD).min(targets.len());
+    for start in (0..all.count()).step_by(ROWS_BWD) {
+        let range = start..(start + ROWS_BWD).min(all.count());
         let count = range.len();
-        let rows = Rows {
-            h: &h[range.start * c..range.end * c],
-            targets: &targets[range.clone()],
-            dlogp: &cotangent.dlogp.data[range.clone()],
-            dentropy: &cotangent.dentropy.data[range.clone()],
-            lse: &cotangent.lse.data[range.clone()],
-            entropy: &cotangent.entropy.data[range.clone()],
-            inverse: (1.0 / temperature) as f32,
-        };
+        let rows = all.range(range.clone(), c);
         let panel = 4 * width * count.next_multiple_of(2);
         let packed = team.rooms.a.get::<u8>(panels * panel);
         let out = Out::new(&mut *packed);
@@ -188,32 +256,62 @@ pub(super) fn head_bwd<T: Elem>(
     }
 }
 
+/// The panels of a block of the vocabulary, as the product reads them.
+#[inline(always)]
+pub(super) fn block_of<'a, S: Simd, T: Elem>(
+    s: S,
+    w: &'a Weight<T>,
+    block: usize,
+    room: &'a mut Room,
+) -> &'a [<T::Mac<S> as Mac<S, T>>::X] {
+    let layout = w.layout();
+    let panels = BLOCK.min(layout.rows - block * BLOCK).div_ceil(S::NR);
+    let mine = &w.panels()[block * (BLOCK / S::NR) * layout.len()..][..panels * layout.len()];
+    right::<S, T>(s, mine, room.get(if T::BF16 { mine.len() } else { 0 }))
+}
+
+/// Room for a tile of rows widened, where they must be.
+#[inline(always)]
+pub(super) fn widened<S: Simd, T: Elem>(room: &mut Room, k: usize) -> &mut [f32] {
+    room.get(if T::BF16 { S::MR * k } else { 0 })
+}
+
+/// z (height, BLOCK) (+)= rows of h from row `first`, k numbers each, times the block's panels.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn logits<S: Simd, T: Elem>(
+    s: S,
+    z: &mut [f32],
+    h: &[T],
+    k: usize,
+    (first, height): (usize, usize),
+    panels: &[<T::Mac<S> as Mac<S, T>>::X],
+    widened: &mut [f32],
+    start: Start,
+) {
+    let size = S::NR * <T::Mac<S> as Mac<S, T>>::steps(k);
+    let lhs = left::<S, T>(s, &h[first * k..(first + height) * k], k, widened);
+    for (p, panel) in panels.chunks_exact(size.max(1)).enumerate() {
+        let z = &mut z[p * S::NR..][..(height - 1) * BLOCK + S::NR];
+        // SAFETY: `height` rows of k numbers, a panel of k, rows of BLOCK logits with room for the panel.
+        unsafe { <T::Mac<S> as Mac<S, T>>::product(s, z.as_mut_ptr(), BLOCK, height, lhs, panel.as_ptr(), k, start) };
+    }
+}
+
 kernels! {
     fn forward<T>(
         s, partial: Out<'_, f32>, chosen: Out<'_, f32>, h: &[T], w: &Weight<T>, targets: &[u32], block: usize,
         inverse: f32, scratch: &mut Scratch,
     ) {
-        type M<S, T> = <T as Elem>::Mac<S>;
-        let layout = w.layout();
-        let (vocab, k) = (layout.rows, layout.cols);
+        let (vocab, k) = (w.layout().rows, w.layout().cols);
         let blocks = vocab.div_ceil(BLOCK);
         let tokens = BLOCK.min(vocab - block * BLOCK);
-        let panels = tokens.div_ceil(S::NR);
         let Scratch { a, b, c, .. } = scratch;
-        let w = &w.panels()[block * (BLOCK / S::NR) * layout.len()..][..panels * layout.len()];
-        let packed = right::<S, T>(s, w, a.get(if T::BF16 { w.len() } else { 0 }));
-        let size = S::NR * M::<S, T>::steps(k);
+        let packed = block_of::<S, T>(s, w, block, a);
         let z = b.get::<f32>(S::MR * BLOCK);
-        let widened = c.get::<f32>(if T::BF16 { S::MR * k } else { 0 });
+        let widened = widened::<S, T>(c, k);
         for (first, height) in tiles(targets.len(), S::MR) {
-            let lhs = left::<S, T>(s, &h[first * k..(first + height) * k], k, widened);
-            for (p, panel) in packed.chunks_exact(size.max(1)).enumerate() {
-                // SAFETY: `height` rows of k numbers, a panel of k, rows of BLOCK logits with room for the panel.
-                unsafe {
-                    let z = z[p * S::NR..].as_mut_ptr();
-                    M::<S, T>::product(s, z, BLOCK, height, lhs, panel.as_ptr(), k, Start::Zero);
-                }
-            }
+            logits::<S, T>(s, z, h, k, (first, height), packed, widened, Start::Zero);
             for r in 0..height {
                 let z = &mut z[r * BLOCK..(r + 1) * BLOCK];
                 let row = first + r;
@@ -246,10 +344,9 @@ kernels! {
         type X<S, T> = <<T as Elem>::Mac<S> as Mac<S, T>>::X;
         let layout = w.layout();
         let (vocab, k) = (layout.rows, layout.cols);
-        let count = rows.targets.len();
+        let count = rows.count();
         let begin = block * BLOCK;
         let tokens = BLOCK.min(vocab - begin);
-        let panels = tokens.div_ceil(S::NR);
         let hidden = k.div_ceil(S::NR);
         let per_unit = if M::<S, T>::PAIRS { 2 } else { 1 };
         let units = BLOCK / per_unit;
@@ -257,27 +354,22 @@ kernels! {
         let Scratch { a, b, c, d, e, f } = scratch;
 
         let all = w.panels();
-        let mine = &all[begin / S::NR * layout.len()..][..panels * layout.len()];
-        let forward = right::<S, T>(s, mine, a.get(if T::BF16 { mine.len() } else { 0 }));
-        let size = S::NR * M::<S, T>::steps(k);
-        let widened = b.get::<f32>(if T::BF16 { S::MR * k } else { 0 });
-        let z = c.get::<f32>((S::MR + 1) * BLOCK);
+        let forward = block_of::<S, T>(s, w, block, a);
+        let forward_dot = match rows.of {
+            Of::Fisher { w_dot, .. } => block_of::<S, T>(s, w_dot, block, f),
+            Of::Scores { .. } => &[],
+        };
+        let widened = widened::<S, T>(b, k);
+        let (z, z_dot) = c.get::<f32>((2 * S::MR + 1) * BLOCK).split_at_mut(S::MR * BLOCK);
         // dz by units along the tokens, and by units along the rows in tiles of MR tokens.
         let across = d.get::<X<S, T>>(count * units);
         let down = e.get::<X<S, T>>(tokens.div_ceil(S::MR) * steps * S::MR);
         for (first, height) in tiles(count, S::MR) {
-            let lhs = left::<S, T>(s, &rows.h[first * k..(first + height) * k], k, widened);
-            for (p, panel) in forward.chunks_exact(size.max(1)).enumerate() {
-                // SAFETY: `height` rows of k numbers, a panel of k, rows of BLOCK logits with room for the panel.
-                unsafe {
-                    let z = z[p * S::NR..].as_mut_ptr();
-                    M::<S, T>::product(s, z, BLOCK, height, lhs, panel.as_ptr(), k, Start::Zero);
-                }
-            }
+            logits_and_tangents::<S, T>(s, z, z_dot, rows, k, (first, height), [forward, forward_dot], widened);
             for r in 0..height {
                 let row = first + r;
                 let z = &mut z[r * BLOCK..(r + 1) * BLOCK];
-                gradient_of_logits(s, z, tokens, begin, row, rows);
+                gradient_of_logits(s, z, &z_dot[r * BLOCK..(r + 1) * BLOCK], tokens, begin, row, rows);
                 for (x, z) in across[row * units..(row + 1) * units].iter_mut().zip(z.chunks_exact(per_unit)) {
                     *x = M::<S, T>::unit_f32(z[0], z[per_unit - 1]);
                 }
@@ -366,7 +458,7 @@ fn tile_of_rows<S: Simd, T: Elem>(
 
 /// z *= 1 / temperature; m, sum e^(z - m) and sum e^(z - m) (z - m) of the first `tokens`.
 #[inline(always)]
-fn statistics<S: Simd>(s: S, z: &mut [f32], tokens: usize, inverse: f32) -> [f32; PARTIAL] {
+pub(super) fn statistics<S: Simd>(s: S, z: &mut [f32], tokens: usize, inverse: f32) -> [f32; PARTIAL] {
     // What lies past the vocabulary counts nothing: e^(z - m) is 0, and finite beside z - m.
     z[tokens..].fill(-1e30);
     let (factor, mut most) = (s.splat(inverse), s.splat(f32::NEG_INFINITY));
@@ -386,11 +478,32 @@ fn statistics<S: Simd>(s: S, z: &mut [f32], tokens: usize, inverse: f32) -> [f32
     [m, s.sum(sum), s.sum(moment)]
 }
 
-/// z -> dz = (dlogp (e_y - p) - dentropy p (log p + H)) / temperature; 0 past the vocabulary.
+/// A tile's logits, and where there are tangents z_dot = h_dot w' + h w_dot'; neither divided by the temperature.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub(super) fn logits_and_tangents<S: Simd, T: Elem>(
+    s: S,
+    z: &mut [f32],
+    z_dot: &mut [f32],
+    rows: Rows<'_, T>,
+    k: usize,
+    tile: (usize, usize),
+    [panels, panels_dot]: [&[<T::Mac<S> as Mac<S, T>>::X]; 2],
+    widened: &mut [f32],
+) {
+    logits::<S, T>(s, z, rows.h, k, tile, panels, widened, Start::Zero);
+    if let Of::Fisher { h_dot, .. } = rows.of {
+        logits::<S, T>(s, z_dot, h_dot, k, tile, panels, widened, Start::Zero);
+        logits::<S, T>(s, z_dot, rows.h, k, tile, panels_dot, widened, Start::Output);
+    }
+}
+
+/// z -> dz, as [`Of`] has it; 0 past the vocabulary.
 #[inline(always)]
 fn gradient_of_logits<S: Simd, T: Elem>(
     s: S,
     z: &mut [f32],
+    z_dot: &[f32],
     tokens: usize,
     begin: usize,
     row: usize,
@@ -398,18 +511,38 @@ fn gradient_of_logits<S: Simd, T: Elem>(
 ) {
     let inverse = s.splat(rows.inverse);
     let minus_lse = s.splat(-rows.lse[row]);
-    let (dlogp, dentropy) = (s.splat(rows.dlogp[row]), s.splat(rows.dentropy[row]));
-    let entropy = s.splat(rows.entropy[row]);
-    let minus = s.splat(-rows.inverse);
-    for z in z[..tokens.next_multiple_of(S::LANES)].chunks_exact_mut(S::LANES) {
-        let logp = s.fma(s.load(z), inverse, minus_lse);
-        let slope = s.fma(dentropy, s.add(logp, entropy), dlogp);
-        s.store(z, s.mul(s.mul(exp(s, logp), slope), minus));
-    }
-    z[tokens..].fill(0.0);
-    let target = rows.targets[row] as usize;
-    if (begin..begin + tokens).contains(&target) {
-        z[target - begin] += rows.dlogp[row] * rows.inverse;
+    let whole = tokens.next_multiple_of(S::LANES);
+    match rows.of {
+        Of::Scores {
+            targets,
+            dlogp,
+            dentropy,
+            entropy,
+        } => {
+            let (slope, dentropy) = (s.splat(dlogp[row]), s.splat(dentropy[row]));
+            let entropy = s.splat(entropy[row]);
+            let minus = s.splat(-rows.inverse);
+            for z in z[..whole].chunks_exact_mut(S::LANES) {
+                let logp = s.fma(s.load(z), inverse, minus_lse);
+                let slope = s.fma(dentropy, s.add(logp, entropy), slope);
+                s.store(z, s.mul(s.mul(exp(s, logp), slope), minus));
+            }
+            z[tokens..].fill(0.0);
+            let target = targets[row] as usize;
+            if (begin..begin + tokens).contains(&target) {
+                z[target - begin] += dlogp[row] * rows.inverse;
+            }
+        }
+        Of::Fisher { weight, mean, .. } => {
+            let minus_mean = s.splat(-mean[row]);
+            let factor = s.splat(weight[row] * rows.inverse);
+            for (z, z_dot) in z[..whole].chunks_exact_mut(S::LANES).zip(z_dot.chunks_exact(S::LANES)) {
+                let p = exp(s, s.fma(s.load(z), inverse, minus_lse));
+                let slope = s.fma(s.load(z_dot), inverse, minus_mean);
+                s.store(z, s.mul(s.mul(p, slope), factor));
+            }
+            z[tokens..].fill(0.0);
+        }
     }
 }
 

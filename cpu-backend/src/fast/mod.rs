@@ -7,7 +7,8 @@
 //! | [`buffer`], [`out`] | memory; an output that threads share |
 //! | [`gemm`], [`weight`] | the product's inner kernel; prepared matrices |
 //! | [`linear`], [`rows`], [`attention`], [`head`] | the operations |
-//! | [`memory`], [`ops`], [`vector`], [`decode`] | the traits |
+//! | [`attention_jvp`], [`head_tangent`] | their tangents |
+//! | [`memory`], [`ops`], [`tangent`], [`vector`], [`decode`] | the traits |
 //!
 //! Two rules make results independent of threads and of the rows beside a row: work is split over outputs, never over a
 //! sum, and every sum has one order fixed by the shapes of its own row.
@@ -19,11 +20,13 @@ use crate::{Cpu, Element};
 
 mod attention;
 mod attention_bwd;
+mod attention_jvp;
 mod buffer;
 mod decode;
 mod elem;
 mod gemm;
 mod head;
+mod head_tangent;
 mod linear;
 mod memory;
 mod ops;
@@ -32,6 +35,7 @@ mod pool;
 mod rows;
 mod settings;
 mod simd;
+mod tangent;
 mod tree;
 mod vector;
 mod weight;

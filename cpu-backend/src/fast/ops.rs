@@ -25,7 +25,7 @@ type Acc = Mat<Buffer<f32>>;
 
 impl<T: Elem> Cpu<T> {
     /// Calls `work(first row, rows)` with blocks that cut 0..n.
-    fn rows(&self, n: usize, work: impl Fn(usize, usize) + Sync) {
+    pub(super) fn rows(&self, n: usize, work: impl Fn(usize, usize) + Sync) {
         self.engine.team().run(n.div_ceil(ROWS), &|i, _| {
             work(i * ROWS, ROWS.min(n - i * ROWS));
         });

@@ -51,6 +51,27 @@ kernels! {
         }
     }
 
+    /// With x^ = x r: y_dot = w_dot x^ + w r (x_dot - x^ mean(x^ x_dot)), for rows of w's length.
+    pub(super) fn rmsnorm_jvp<T>(
+        s, y_dot: &mut [T], x: &[T], x_dot: &[T], w: &[T], w_dot: &[T], rstd: &[f32],
+    ) {
+        let c = w.len();
+        let rows = y_dot.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(x_dot.chunks_exact(c)).zip(rstd);
+        for (((y_dot, x), x_dot), &rstd) in rows {
+            let r = s.splat(rstd);
+            let mut sum = s.splat(0.0);
+            for i in (0..c).step_by(S::LANES) {
+                sum = s.fma(s.mul(get(s, &x[i..]), r), get(s, &x_dot[i..]), sum);
+            }
+            let mean = s.splat(-s.sum(sum) / c as f32);
+            for i in (0..c).step_by(S::LANES) {
+                let x = s.mul(get(s, &x[i..]), r);
+                let x_dot = s.mul(r, s.fma(x, mean, get(s, &x_dot[i..])));
+                put(s, &mut y_dot[i..], s.fma(get(s, &w_dot[i..]), x, s.mul(get(s, &w[i..]), x_dot)));
+            }
+        }
+    }
+
     /// Turns each head of rows of `c` numbers by the angles of its position.
     pub(super) fn rope<T>(
         s, x: &mut [T], table: &[f32], positions: &[u32], c: usize, head_dim: usize, direction: Direction,
@@ -90,6 +111,18 @@ kernels! {
             let slope = s.mul(q, s.fma(g, s.sub(one, q), one));
             put(s, &mut d_gate[i..], s.mul(s.mul(dy, u), slope));
             put(s, &mut d_up[i..], s.mul(dy, s.mul(g, q)));
+        }
+    }
+
+    /// With q = sigmoid(gate): y_dot = gate_dot up q (1 + gate (1 - q)) + gate q up_dot.
+    pub(super) fn swiglu_jvp<T>(s, y_dot: &mut [T], gate: &[T], gate_dot: &[T], up: &[T], up_dot: &[T]) {
+        let n = y_dot.len();
+        let one = s.splat(1.0);
+        for i in (0..n).step_by(S::LANES) {
+            let [g, g_dot, u, u_dot] = [gate, gate_dot, up, up_dot].map(|x| get(s, &x[i..n]));
+            let q = sigmoid(s, g);
+            let slope = s.mul(q, s.fma(g, s.sub(one, q), one));
+            put(s, &mut y_dot[i..], s.fma(s.mul(g_dot, u), slope, s.mul(s.mul(g, q), u_dot)));
         }
     }
 

@@ -164,3 +164,59 @@ pub(super) fn attention_bwd(
         }
     }
 }
+
+/// In the forward pass o_i = sum_j p_ij v_j with p_i = softmax(s_i), s_ij = q_i . k_j scale. So
+/// s_dot_ij = (q_dot_i . k_j + q_i . k_dot_j) scale, p_dot_ij = p_ij (s_dot_ij - sum_l p_il s_dot_il), and
+/// o_dot_i = sum_j p_dot_ij v_j + p_ij v_dot_j.
+#[track_caller]
+pub(super) fn attention_jvp(
+    o_dot: &mut Matrix,
+    qkv_dot: Qkv<'_, Vec<f64>>,
+    o: &Matrix,
+    lse: &Matrix,
+    Qkv { q, k, v }: Qkv<'_, Vec<f64>>,
+    tree: &Tree,
+    heads: Heads,
+) {
+    let Heads {
+        heads: h,
+        kv_heads,
+        head_dim,
+    } = heads;
+    let (n, scale) = (tree.paths.rows(), heads.scale());
+    for (what, shape) in [
+        ("q", q.shape()),
+        ("q_dot", qkv_dot.q.shape()),
+        ("o", o.shape()),
+        ("o_dot", o_dot.shape()),
+    ] {
+        check_shape("attention_jvp", what, shape, (n, h * head_dim));
+    }
+    for (what, shape) in [
+        ("k", k.shape()),
+        ("v", v.shape()),
+        ("k_dot", qkv_dot.k.shape()),
+        ("v_dot", qkv_dot.v.shape()),
+    ] {
+        check_shape("attention_jvp", what, shape, (n, kv_heads * head_dim));
+    }
+    check_shape("attention_jvp", "lse", lse.shape(), (n, h));
+    for i in 0..n {
+        for a in 0..h {
+            let kv_head = a / (h / kv_heads);
+            let [q, q_dot, o] = [q, qkv_dot.q, o].map(|x| head(x.row(i), a, head_dim));
+            let out = &mut o_dot.row_mut(i)[a * head_dim..][..head_dim];
+            out.fill(0.0);
+            let mut mean = 0.0;
+            for j in rows(tree.paths.row(i)) {
+                let [k, k_dot, v, v_dot] = [k, qkv_dot.k, v, qkv_dot.v].map(|x| head(x.row(j), kv_head, head_dim));
+                let p = libm::exp(dot(q, k) * scale - lse.row(i)[a]);
+                let s_dot = (dot(q_dot, k) + dot(q, k_dot)) * scale;
+                mean += p * s_dot;
+                axpy(out, p * s_dot, v);
+                axpy(out, p, v_dot);
+            }
+            axpy(out, -mean, o);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The output head: log-softmax at the targets and the entropy, one row of logits at a time.
 use alloc::vec::Vec;
 
-use kernel::backend::{HeadCotangent, HeadOut};
+use kernel::backend::{Dual, HeadCotangent, HeadIn, HeadOut};
 use kernel::mat::check_shape;
 
 use super::rows::{Matrix, Rows, axpy, dot};
@@ -105,5 +105,64 @@ pub(super) fn head_bwd(
             axpy(dh.row_mut(i), dz, w.row(j));
             axpy(dw.row_mut(j), dz, h.row(i));
         }
+    }
+}
+
+/// The tangent of z is z_dot = (h_dot w' + h w_dot') / temperature; of log p, z_dot - <p, z_dot>. The Fisher matrix of one
+/// softmax is diag(p) - p p', so its product with z_dot is p (z_dot - <p, z_dot>), the cotangent of z.
+#[track_caller]
+pub(super) fn head_fisher(
+    dh: &mut Matrix,
+    dw: &mut Matrix,
+    weight: &Matrix,
+    lse: &Matrix,
+    h: Dual<'_, Vec<f64>>,
+    w: Dual<'_, Vec<f64>>,
+    temperature: f64,
+) {
+    check_shape("head_fisher", "weight", weight.shape(), (h.x.rows, 1));
+    check_shape("head_fisher", "lse", lse.shape(), (h.x.rows, 1));
+    check_shape("head_fisher", "h_dot", h.x_dot.shape(), h.x.shape());
+    check_shape("head_fisher", "w", w.x.shape(), (w.x.rows, h.x.cols));
+    check_shape("head_fisher", "w_dot", w.x_dot.shape(), w.x.shape());
+    check_shape("head_fisher", "dh", dh.shape(), h.x.shape());
+    check_shape("head_fisher", "dw", dw.shape(), w.x.shape());
+    for i in 0..h.x.rows {
+        let z = logits(h.x.row(i), w.x, temperature);
+        let mut z_dot = logits(h.x_dot.row(i), w.x, temperature);
+        axpy(&mut z_dot, 1.0, &logits(h.x.row(i), w.x_dot, temperature));
+        let p: Vec<f64> = z.iter().map(|z| libm::exp(z - lse.data[i])).collect();
+        // Divided by sum p, so that the rounding of a saved lse does not show as a mean.
+        let mean = dot(&p, &z_dot) / p.iter().sum::<f64>();
+        dh.row_mut(i).fill(0.0);
+        for j in 0..p.len() {
+            let u = weight.data[i] * p[j] * (z_dot[j] - mean) / temperature;
+            axpy(dh.row_mut(i), u, w.x.row(j));
+            axpy(dw.row_mut(j), u, h.x.row(i));
+        }
+    }
+}
+
+/// sum_j p_j (log p_j - log q_j).
+#[track_caller]
+pub(super) fn head_kl(
+    kl: &mut Matrix,
+    old: HeadIn<'_, Vec<f64>, Vec<f64>>,
+    new: HeadIn<'_, Vec<f64>, Vec<f64>>,
+    temperature: f64,
+) {
+    check_shape("head_kl", "kl", kl.shape(), (old.h.rows, 1));
+    check_shape("head_kl", "new h", new.h.shape(), old.h.shape());
+    check_shape("head_kl", "old w", old.w.shape(), (old.w.rows, old.h.cols));
+    check_shape("head_kl", "new w", new.w.shape(), old.w.shape());
+    for i in 0..kl.rows {
+        let [p, q] = [&old, &new].map(|x| {
+            let mut z = logits(x.h.row(i), x.w, temperature);
+            let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let lse = max + libm::log(z.iter().map(|z| libm::exp(z - max)).sum());
+            z.iter_mut().for_each(|z| *z -= lse);
+            z
+        });
+        kl.data[i] = p.iter().zip(&q).map(|(p, q)| libm::exp(*p) * (p - q)).sum();
     }
 }

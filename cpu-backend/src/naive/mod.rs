@@ -6,10 +6,10 @@
 //! | `memory` | allocation, transfers |
 //! | `rows` | a matrix's rows as slices; dot and axpy on them |
 //! | `embed` | embed, gather and their transposes |
-//! | `norm`, `linear`, `rope`, `swiglu`, `attention`, `head` | one operation each, forward and backward |
+//! | `norm`, `linear`, `rope`, `swiglu`, `attention`, `head` | one operation each, forward, backward and tangent |
 //! | `vector` | the optimizer's elementwise work |
 //! | `decode` | the KV cache |
-//! | `ops` | the trait, which only forwards to the above |
+//! | `ops`, `tangent` | the traits, which only forward to the above |
 
 mod attention;
 mod decode;
@@ -22,6 +22,7 @@ mod ops;
 mod rope;
 mod rows;
 mod swiglu;
+mod tangent;
 mod vector;
 
 pub use memory::OutOfMemory;

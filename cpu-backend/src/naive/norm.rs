@@ -1,4 +1,7 @@
 //! RMSNorm (Zhang and Sennrich 2019).
+use alloc::vec::Vec;
+
+use kernel::backend::Dual;
 use kernel::mat::{Accum, check_shape};
 
 use super::rows::{Matrix, Rows, dot, put};
@@ -45,6 +48,26 @@ pub(super) fn rmsnorm_bwd(
             let (g, x_hat) = (w.data[j] * dy[j], x[j] * r);
             put(dx, r * (g - x_hat * mean), accum);
             dw.data[j] += dy[j] * x_hat;
+        }
+    }
+}
+
+/// In the forward pass y_j = w_j x^_j with x^ = x r and dr/dx_j = -r^3 x_j / C. So x^_dot = r (x_dot - x^ mean_c(x^ x_dot)) and
+/// y_dot = w_dot x^ + w x^_dot.
+#[track_caller]
+pub(super) fn rmsnorm_jvp(y_dot: &mut Matrix, x: Dual<'_, Vec<f64>>, w: Dual<'_, Vec<f64>>, rstd: &Matrix) {
+    let (n, c) = y_dot.shape();
+    check_shape("rmsnorm_jvp", "x", x.x.shape(), (n, c));
+    check_shape("rmsnorm_jvp", "x_dot", x.x_dot.shape(), (n, c));
+    check_shape("rmsnorm_jvp", "w", w.x.shape(), (1, c));
+    check_shape("rmsnorm_jvp", "w_dot", w.x_dot.shape(), (1, c));
+    check_shape("rmsnorm_jvp", "rstd", rstd.shape(), (n, 1));
+    for i in 0..n {
+        let (x, x_dot, r) = (x.x.row(i), x.x_dot.row(i), rstd.data[i]);
+        let mean = r * dot(x, x_dot) / c as f64;
+        for (j, y_dot) in y_dot.row_mut(i).iter_mut().enumerate() {
+            let x_hat = x[j] * r;
+            *y_dot = w.x_dot.data[j] * x_hat + w.x.data[j] * r * (x_dot[j] - x_hat * mean);
         }
     }
 }

@@ -1,4 +1,7 @@
 //! The gated feed-forward nonlinearity (Shazeer 2020).
+use alloc::vec::Vec;
+
+use kernel::backend::Dual;
 use kernel::mat::check_shape;
 
 use super::rows::Matrix;
@@ -31,5 +34,23 @@ pub(super) fn swiglu_bwd(d_gate: &mut Matrix, d_up: &mut Matrix, dy: &Matrix, ga
         let s = sigmoid(a);
         d_gate.data[i] = dy * u * s * (1.0 + a * (1.0 - s));
         d_up.data[i] = dy * a * s;
+    }
+}
+
+/// y_dot = silu'(gate) gate_dot up + silu(gate) up_dot.
+#[track_caller]
+pub(super) fn swiglu_jvp(y_dot: &mut Matrix, gate: Dual<'_, Vec<f64>>, up: Dual<'_, Vec<f64>>) {
+    for (what, x) in [
+        ("gate", gate.x),
+        ("gate_dot", gate.x_dot),
+        ("up", up.x),
+        ("up_dot", up.x_dot),
+    ] {
+        check_shape("swiglu_jvp", what, x.shape(), y_dot.shape());
+    }
+    for i in 0..y_dot.len() {
+        let (a, u) = (gate.x.data[i], up.x.data[i]);
+        let s = sigmoid(a);
+        y_dot.data[i] = gate.x_dot.data[i] * u * s * (1.0 + a * (1.0 - s)) + a * s * up.x_dot.data[i];
     }
 }

@@ -45,6 +45,12 @@ enum Command {
     /// The same by REINFORCE, each answer against the mean of the others
     #[command(disable_help_flag = true)]
     Rloo(train::Args),
+    /// Train a model on its own answers with a critic and clipped steps
+    #[command(disable_help_flag = true)]
+    Ppo(train::Args),
+    /// Train a model on its own answers within a trust region
+    #[command(disable_help_flag = true)]
+    Trpo(train::Args),
     /// Answer one prompt
     Generate(generate::Args),
     /// Answer every prompt of a dataset, into JSON lines; goes on where it stopped
@@ -66,6 +72,8 @@ pub fn run() -> ExitCode {
         Command::Dpo(args) => train::run(args, proximal::dpo::run),
         Command::Grpo(args) => train::run(args, proximal::grpo::run_grpo),
         Command::Rloo(args) => train::run(args, proximal::grpo::run_rloo),
+        Command::Ppo(args) => train::run(args, proximal::ppo::run),
+        Command::Trpo(args) => train::run(args, proximal::trpo::run),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(args),
         Command::Pairs(args) => pairs::run(args),

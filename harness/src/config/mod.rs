@@ -15,6 +15,7 @@ mod sft;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod trpo;
 mod value;
 mod whole;
 
@@ -26,5 +27,6 @@ pub use ppo::{CriticKind, KlEstimator, Ppo, PpoConfig};
 pub use rollout::{Division, Online, Rollout};
 pub use sft::{LossType, PackingStrategy, Sft, SftConfig, TruncationMode};
 pub use shared::{Direction, Dtype, Optimizer, Precision, ReportTo, Resume, Scheduler, Shared, Strategy, Switches};
+pub use trpo::{AdvantageKind, Trpo, TrpoConfig};
 pub use value::{Steps, Value};
 pub use whole::{Config, Trainer};

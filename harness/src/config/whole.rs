@@ -129,7 +129,7 @@ impl<K: Trainer> Config<K> {
     pub fn invalid(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
         let mut known = key;
         loop {
-            match (self.places.get(known), known.rsplit_once('.')) {
+            match (self.places.get(known), known.rsplit_once(['.', '['])) {
                 (Some(place), _) => return place.invalid(expected, found),
                 (None, Some((outer, _))) => known = outer,
                 (None, None) => return Error::invalid("configuration", key, expected, found),

@@ -25,6 +25,8 @@ pub struct Experience {
     pub tokens: Vec<u32>,
     /// Log-probs under the policy that drew them.
     pub old: Vec<f64>,
+    /// Sum of the entropies that they were drawn from.
+    pub entropy: f64,
     /// Log-probs under the reference.
     pub reference: Vec<f64>,
     /// Advantages.

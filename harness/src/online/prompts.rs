@@ -56,7 +56,7 @@ impl Prompts {
                     Turns::Text(_) => None,
                     Turns::Messages(messages) => Some(messages.into_iter().map(Value::Object).collect()),
                 },
-                columns: item.columns.clone(),
+                columns: item.row.clone(),
             });
         }
         Ok(Self {
@@ -91,7 +91,7 @@ impl Prompts {
 }
 
 /// The content of the last user message, or the whole text.
-fn text(turns: &Turns) -> String {
+pub(crate) fn text(turns: &Turns) -> String {
     match turns {
         Turns::Text(text) => text.clone(),
         Turns::Messages(messages) => {

@@ -65,6 +65,7 @@ pub fn score(
             prompt,
             tokens: completion.tokens,
             old: completion.logps,
+            entropy: completion.entropies.iter().sum(),
             stopped: completion.finish == model_qwen2::generate::Finish::Stop,
             trained: true,
             rewards: scored.by_function.iter().map(|f| f[i]).collect(),

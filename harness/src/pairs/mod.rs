@@ -128,7 +128,7 @@ pub fn make<B: Decode>(
                 summary.reason.get_or_insert(reason);
             }
             Ok((answered, prompt)) => {
-                summary.tokens += answered.tokens;
+                summary.tokens += answered.tokens.len();
                 summary.cut += usize::from(answered.finish == Finish::Length);
                 match how.rewriting.rewrite(&prompt_value(prompt), &answered.text)? {
                     None => summary.left_out += 1,

@@ -93,21 +93,25 @@ impl Rewards {
                         _ => format!("a column of the dataset, {}", one_of(column, available)),
                     };
                     let found = format!("{column:?}, which {name} reads");
-                    return Err(BadKey::new(format!("reward_funcs, {name}: column"), expected, found));
+                    return Err(BadKey::new("reward_funcs", expected, found));
                 }
             }
         }
         Ok(())
     }
 
+    /// Sum of weight times reward over the functions that gave one; `None` where none did.
+    pub fn total(&self, rewards: &[Option<f64>]) -> Option<f64> {
+        let weights = self.functions.iter().map(|(_, weight)| weight);
+        let products = weights.zip(rewards).filter_map(|(w, r)| r.map(|r| w * r));
+        products.reduce(|a, b| a + b)
+    }
+
     /// Scores `samples`. Errors: a function's own; a number that is not finite, or not one for each sample, with the
     /// function and the sample.
     pub fn score(&mut self, samples: &[Sample<'_>]) -> Result<Scored> {
-        let mut scored = Scored {
-            total: vec![None; samples.len()],
-            ..Scored::default()
-        };
-        for ((function, weight), name) in self.functions.iter_mut().zip(&self.names) {
+        let mut scored = Scored::default();
+        for ((function, _), name) in self.functions.iter_mut().zip(&self.names) {
             let values = match samples {
                 [] => Vec::new(),
                 _ => function.score(samples)?,
@@ -128,9 +132,12 @@ impl Rewards {
                         first(samples[i].completion, 80)
                     );
                 }
-                *scored.total[i].get_or_insert(0.0) += *weight * value;
             }
             scored.by_function.push(values);
+        }
+        for i in 0..samples.len() {
+            let rewards: Vec<Option<f64>> = scored.by_function.iter().map(|f| f[i]).collect();
+            scored.total.push(self.total(&rewards));
         }
         Ok(scored)
     }

@@ -14,4 +14,4 @@ pub use meter::Meter;
 pub use plan::Plan;
 pub use reference::{Moves, Reference};
 pub use session::{Device, Job, Needs, Session, Shown, Summary, Task, dtype, on_device, settings};
-pub use state::{Restored, TrainerState, read_accs, read_state, save_checkpoint, save_model, write_accs};
+pub use state::{Heads, Restored, TrainerState, read_accs, read_state, save_checkpoint, save_model, write_accs};

@@ -15,7 +15,7 @@ use model_qwen2::tensors::Element;
 use serde::Serialize;
 
 use super::resume::{begin_state, restore_point};
-use super::state::{Restored, TrainerState, read_state, save_checkpoint, save_model};
+use super::state::{Heads, Restored, TrainerState, read_state, save_checkpoint, save_model};
 use crate::assets::Assets;
 use crate::checkpoint::{Begin, Best, OutputDir, Stop, Writer, prune};
 use crate::config::{Config, Dtype as ConfigDtype, ReportTo, Resume, Scheduler, Shared, Strategy, Trainer};
@@ -324,10 +324,24 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
 
     /// One AdamW step on the gradients there are, at the schedule's learning rate. Returns their norm before clipping.
     pub fn update(&mut self) -> Result<f64> {
+        let hyper = self.hyper(self.config.shared.learning_rate);
+        self.rate = hyper.learning_rate;
+        let norm = self.learner.update(self.b, &hyper)?;
+        self.grad_norm = Some(norm);
+        self.state.updates = self.learner.steps;
+        Ok(norm)
+    }
+
+    /// Says the norm of a gradient that was not followed by [`Session::update`].
+    pub fn set_gradient(&mut self, norm: f64) {
+        self.grad_norm = Some(norm);
+    }
+
+    /// AdamW's constants in this step, for a peak learning rate.
+    pub fn hyper(&self, learning_rate: f64) -> Hyper {
         let shared = &self.config.shared;
-        self.rate = shared.learning_rate * self.schedule.factor(self.state.step);
-        let hyper = Hyper {
-            learning_rate: self.rate,
+        Hyper {
+            learning_rate: learning_rate * self.schedule.factor(self.state.step),
             betas: (shared.adam_beta1, shared.adam_beta2),
             eps: shared.adam_epsilon,
             weight_decay: shared.weight_decay,
@@ -337,11 +351,7 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
             } else {
                 f64::INFINITY
             },
-        };
-        let norm = self.learner.update(self.b, &hyper)?;
-        self.grad_norm = Some(norm);
-        self.state.updates = self.learner.steps;
-        Ok(norm)
+        }
     }
 
     /// Optimizer steps in all.
@@ -446,7 +456,14 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
                 .info(&format!("the model is that of step {step}, {metric} {value:.4}"));
         }
         let stored = dtype(&self.config.shared).stored();
-        save_model(self.b, self.output.path(), &self.assets, &self.learner, stored)?;
+        save_model(
+            self.b,
+            self.output.path(),
+            &self.assets,
+            &self.learner,
+            stored,
+            Heads::Language,
+        )?;
         self.answer_questions()?;
         task.finish(self)
     }

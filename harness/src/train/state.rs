@@ -101,7 +101,7 @@ where
     B::Real: Element,
 {
     let writer = Writer::begin(output, state.step)?;
-    save_model(b, writer.path(), assets, learner, Dtype::F32)?;
+    save_model(b, writer.path(), assets, learner, Dtype::F32, Heads::All)?;
     let specs: Vec<tensors::Spec> = MOMENTS
         .iter()
         .flat_map(|prefix| {
@@ -126,6 +126,15 @@ where
     Ok(writer.commit()?)
 }
 
+/// Whether a model folder gets the learner's value head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heads {
+    /// Yes: a checkpoint, a critic.
+    All,
+    /// No, it goes into value_head.safetensors beside the model: a trained policy.
+    Language,
+}
+
 /// Writes the learner's parameters as a model folder: config.json, weights, tokenizer.
 pub fn save_model<B: Ops + Vector>(
     b: &B,
@@ -133,15 +142,29 @@ pub fn save_model<B: Ops + Vector>(
     assets: &Assets,
     learner: &Learner<B>,
     dtype: Dtype,
+    heads: Heads,
 ) -> Result<()>
 where
     B::Real: Element,
 {
     let masters: Vec<_> = learner.masters.iter().collect();
     let (config, generation) = (&assets.folder.config, assets.folder.generation.as_ref());
-    folder::save(path, config, generation, learner.specs(), dtype, |i| {
-        host(b, masters[i])
-    })?;
+    let mut specs = learner.specs().clone();
+    if heads == Heads::Language {
+        specs.value = None;
+    }
+    folder::save(path, config, generation, &specs, dtype, |i| host(b, masters[i]))?;
+    // The value head comes last.
+    let rest = file_specs(learner.specs(), dtype).split_off(specs.iter().count());
+    if !rest.is_empty() {
+        let mut accs = masters[masters.len() - rest.len()..].iter();
+        write_safetensors(path.join("value_head.safetensors"), &rest, |_, sink| {
+            let Some(acc) = accs.next() else {
+                unreachable!("one matrix for each spec")
+            };
+            sink.put(&host(b, acc)?)
+        })?;
+    }
     assets.tokenizer.save(path)?;
     Ok(())
 }

@@ -3,9 +3,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::Result;
-use kernel::backend::{Decode, Vector};
+use kernel::backend::{Decode, Tangent, Vector};
 use kernel::batch::Batch;
+use kernel::mat::Mat;
 use kernel::optim::{Decay, Hyper, Learner};
+use kernel::params::{Kind, Spec};
 use kernel::real::Real;
 use kernel::transformer::{Cotangent, Keep};
 use model_qwen2::tensors::{Dtype as FileDtype, Element};
@@ -13,6 +15,7 @@ use model_qwen2::tensors::{Dtype as FileDtype, Element};
 use super::Options;
 use super::case::{Case, Optimizer};
 use super::compare::{Row, Tolerance};
+use super::settings::Objective;
 use super::share::{Metrics, Micro, Scored, Step};
 use crate::dtype::Dtype;
 
@@ -20,7 +23,7 @@ use crate::dtype::Dtype;
 type Found = BTreeMap<String, Vec<f64>>;
 
 /// Everything that the case's reference names, compared.
-pub fn run<B: Decode + Vector>(b: &B, case: &Case, options: &Options) -> Result<Vec<Row>>
+pub fn run<B: Decode + Tangent + Vector>(b: &B, case: &Case, options: &Options) -> Result<Vec<Row>>
 where
     B::Real: Element,
 {
@@ -46,10 +49,64 @@ where
         b.download(&mut host, grad)?;
         found.insert(format!("grad.{}", spec.name), to_f64(&host));
     }
+    if case.objective == Objective::Fisher {
+        fisher(b, &mut learner, case, options, &mut found)?;
+    }
     if let Some(optimizer) = &case.optimizer {
         steps(b, &mut learner, case, options, optimizer, loss, &mut found)?;
     }
     compare(case, options, &found)
+}
+
+/// F v for the v of the reference file: mean over the masked tokens, no damping. A parameter without a `v.NAME` has v = 0.
+fn fisher<B: Decode + Tangent + Vector>(
+    b: &B,
+    learner: &mut Learner<B>,
+    case: &Case,
+    options: &Options,
+    found: &mut Found,
+) -> Result<()>
+where
+    B::Real: Element,
+{
+    let mut v = learner.specs().try_map(zeros(b), zeros(b))?;
+    for (v, spec) in v.iter_mut().zip(learner.specs().iter()) {
+        let name = format!("v.{}", spec.name);
+        if !case.expected.contains(&name) {
+            continue;
+        }
+        // A vector's shape in the file has one number, as in the model folder.
+        let (rows, cols) = spec.shape;
+        let shape = match spec.kind {
+            Kind::Matrix => vec![rows, cols],
+            Kind::Vector => vec![cols],
+        };
+        let host: Vec<B::Real> = case.expected.get(&name, &shape)?.to_vec()?;
+        b.upload(v, &host)?;
+        // What was given is what is asked about.
+        found.insert(name, to_f64(&host));
+    }
+    let mut direction = learner.model.direction(b)?;
+    learner.model.prepare_direction(b, &mut direction, &v);
+    let mut out = learner.specs().try_map(zeros(b), zeros(b))?;
+    let all: Vec<usize> = (0..case.sequences.len()).collect();
+    for members in all.chunks(micro_batch(options)) {
+        let batch = pack(case.folder.config.kernel.vocab, case, members)?;
+        learner.score(b, &batch, case.temperature)?;
+        let masks = members.iter().flat_map(|&i| case.sequences[i].weights());
+        let weight: Vec<B::Real> = masks.map(|m| <B::Real as Real>::from_f64(m / case.weight())).collect();
+        learner.fisher(b, &mut out, &direction, &weight)?;
+    }
+    for (out, spec) in out.iter().zip(learner.specs().iter()) {
+        let mut host = vec![B::Real::ZERO; out.len()];
+        b.download(&mut host, out)?;
+        found.insert(format!("fv.{}", spec.name), to_f64(&host));
+    }
+    Ok(())
+}
+
+fn zeros<B: Tangent>(b: &B) -> impl Fn(&Spec) -> Result<Mat<B::Acc>, B::Error> {
+    |spec| b.acc(spec.shape.0, spec.shape.1)
 }
 
 /// K AdamW steps: as many as the reference has. `loss` is the first step's, whose gradient is there.

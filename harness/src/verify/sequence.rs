@@ -125,7 +125,7 @@ pub fn check_for(file: &Path, objective: &Objective, sequences: &[Sequence], val
             return invalid(file, i, "ref_logps", &format!("a list, which {why} needs"), "none");
         }
         match objective {
-            Objective::Logprobs | Objective::Sft(_) => {}
+            Objective::Logprobs | Objective::Sft(_) | Objective::Fisher => {}
             Objective::Dpo(_) => {
                 if s.pair.is_none() || s.role.is_none() {
                     return invalid(file, i, "pair", "a pair and a role, which dpo needs", "none");

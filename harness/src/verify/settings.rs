@@ -36,6 +36,8 @@ pub enum Objective {
     Ppo(Ppo),
     /// Minus TRPO's surrogate.
     Trpo,
+    /// No loss: the Fisher matrix times the direction that the reference file holds.
+    Fisher,
 }
 
 /// What group advantages are divided by.
@@ -120,11 +122,15 @@ impl Objective {
                 keys::<NoKeys>(file, "config", config)?;
                 Self::Trpo
             }
+            "fisher" => {
+                keys::<NoKeys>(file, "config", config)?;
+                Self::Fisher
+            }
             other => {
                 return Err(Error::invalid(
                     file,
                     "objective",
-                    "logprobs, sft, dpo, grpo, rloo, ppo or trpo (fisher comes with the TRPO trainer)",
+                    "logprobs, sft, dpo, grpo, rloo, ppo, trpo or fisher",
                     format!("\"{other}\""),
                 ));
             }

@@ -154,7 +154,7 @@ impl<'a, R: Real> Step<'a, R> {
     /// The micro-batch's share of the loss. Adds its shares to `metrics`.
     pub fn share(&self, micro: &mut Micro<'_, R>, metrics: &mut Metrics) -> f64 {
         match &self.case.objective {
-            Objective::Logprobs => 0.0,
+            Objective::Logprobs | Objective::Fisher => 0.0,
             Objective::Dpo(p) => self.dpo(p, micro, metrics),
             _ => micro
                 .members
@@ -220,7 +220,7 @@ impl<'a, R: Real> Step<'a, R> {
         let (old, tokens) = (c.old.as_deref(), self.whole.tokens);
         let mut add = |name: &'static str, x: f64| *metrics.entry(name).or_default() += x;
         match &self.case.objective {
-            Objective::Logprobs | Objective::Dpo(_) => 0.0,
+            Objective::Logprobs | Objective::Fisher | Objective::Dpo(_) => 0.0,
             Objective::Sft(kind) => kind.loss(dlogp, logp, &c.mask, tokens),
             Objective::Grpo(p, _) => {
                 let completion = group::Completion {

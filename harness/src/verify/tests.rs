@@ -113,6 +113,7 @@ fn settings_that_cannot_be() {
             ["config.cliprange", "found -0.1"],
         ),
         ("trpo", json!({"beta": 0.1}), ["config", "`beta`"]),
+        ("fisher-qwen2", json!({"damping": 0.1}), ["config", "`damping`"]),
     ] {
         let e = error(case, |c| c["config"] = config.clone());
         assert!(
@@ -120,8 +121,8 @@ fn settings_that_cannot_be() {
             "{config}: {e}"
         );
     }
-    let e = error("trpo", |c| c["objective"] = "fisher".into());
-    assert!(e.contains("objective") && e.contains("\"fisher\""), "{e}");
+    let e = error("trpo", |c| c["objective"] = "fischer".into());
+    assert!(e.contains("objective") && e.contains("\"fischer\""), "{e}");
 }
 
 #[test]

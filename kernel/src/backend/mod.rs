@@ -7,7 +7,7 @@
 //! | [`Ops`] | the operations of a transformer, forward and backward |
 //! | [`Vector`] | elementwise work of the optimizer |
 //! | [`Decode`] | the KV cache and logits, for generation |
-//! | `Tangent` | forward-mode derivatives for TRPO; comes with it, as `tangent.rs` beside these |
+//! | [`Tangent`] | forward-mode derivatives, for TRPO |
 //!
 //! Conventions: outputs, inputs, sizes, in that order. Gradients (`Acc`) always `+=`; activations (`Buf`) are replaced
 //! unless the signature takes [`Accum`](crate::mat::Accum). A shape mismatch is a bug and panics with the operation and
@@ -16,9 +16,11 @@
 mod decode;
 mod memory;
 mod ops;
+mod tangent;
 mod vector;
 
 pub use decode::{CacheShape, Decode, Paths, Span};
 pub use memory::Memory;
 pub use ops::{HeadCotangent, HeadOut, Heads, Ops, Qkv, QkvMut};
+pub use tangent::{Dual, HeadIn, Tangent};
 pub use vector::{AdamW, Vector};

@@ -46,7 +46,7 @@ impl fmt::Display for SettingError {
 impl core::error::Error for SettingError {}
 
 /// `ok`, or the error that names `field`.
-fn require(ok: bool, field: &'static str, expected: &'static str) -> Result<(), SettingError> {
+pub(crate) fn require(ok: bool, field: &'static str, expected: &'static str) -> Result<(), SettingError> {
     if ok {
         Ok(())
     } else {

@@ -3,13 +3,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::backend::{AdamW, Decode, Memory, Ops, Vector};
+use crate::backend::{AdamW, Decode, Memory, Ops, Tangent, Vector};
 use crate::batch::Batch;
 use crate::config::Config;
-use crate::mat::Use;
+use crate::mat::{Mat, Use};
 use crate::params::{Kind, ValueHead};
 use crate::params::{Params, Spec};
-use crate::transformer::{Accs, Cotangent, Keep, Model, Scores, Workspace, load_acc};
+use crate::transformer::{Accs, Cotangent, Keep, Model, Scores, Weights, Workspace, load_acc};
 
 /// Which parameters decay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,33 @@ impl<B: Ops + Vector> Learner<B> {
     /// Adds the gradient of what was scored last.
     pub fn backward(&mut self, b: &B, cotangent: Cotangent<'_, B::Real>) -> Result<(), B::Error> {
         self.model.backward(b, &mut self.ws, cotangent, &mut self.grads)
+    }
+
+    /// Adds F v at what was scored last to `out`, see [`Model::fisher`].
+    pub fn fisher(&mut self, b: &B, out: &mut Accs<B>, v: &Weights<B>, weight: &[B::Real]) -> Result<(), B::Error>
+    where
+        B: Tangent,
+    {
+        self.model.fisher(b, &mut self.ws, out, v, weight)
+    }
+
+    /// The normed states of what was scored last, see [`Model::hidden`].
+    pub fn hidden(&self, b: &B) -> Result<Mat<B::Buf>, B::Error> {
+        self.model.hidden(b, &self.ws)
+    }
+
+    /// KL(old || new) of each prediction scored last, see [`Model::kl`].
+    pub fn kl(
+        &mut self,
+        b: &B,
+        kl: &mut Vec<B::Real>,
+        hidden: &Mat<B::Buf>,
+        head: &Mat<B::Weight>,
+    ) -> Result<(), B::Error>
+    where
+        B: Tangent,
+    {
+        self.model.kl(b, &mut self.ws, kl, hidden, head)
     }
 
     /// Global L2 norm of the gradients. Errors: the first tensor that is not finite, by name.

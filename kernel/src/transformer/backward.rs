@@ -1,4 +1,5 @@
 //! Backward: the vector-Jacobian product of the scores.
+use super::workspace::{Acts, Indices};
 use super::{Accs, Keep, Model, Workspace};
 use crate::backend::{HeadCotangent, Memory, Ops, Qkv, QkvMut};
 use crate::mat::{Accum, Direction, Mat};
@@ -25,7 +26,7 @@ impl<B: Ops> Model<B> {
         cotangent: Cotangent<'_, B::Real>,
         grads: &mut Accs<B>,
     ) -> Result<(), B::Error> {
-        let (Some(idx), Some(k)) = (&ws.batch, &mut ws.back) else {
+        let (Some(idx), Some(_)) = (&ws.batch, &ws.back) else {
             panic!("backward: the workspace has no scored batch to differentiate");
         };
         let t = &mut ws.top;
@@ -45,6 +46,16 @@ impl<B: Ops> Model<B> {
             b.linear_bwd_w(&mut dv.weight, dv.bias.as_mut(), &t.value, &t.h);
             b.linear_bwd_x(&mut t.dh, &t.value, &v.weight, Accum::Add);
         }
+        self.below_head(b, ws, grads);
+        Ok(())
+    }
+
+    /// The rest of the backward pass: from `dh` of the normed states that predict something down to the embedding.
+    pub(super) fn below_head(&self, b: &B, ws: &mut Workspace<B>, grads: &mut Accs<B>) {
+        let (Some(idx), Some(k)) = (&ws.batch, &mut ws.back) else {
+            panic!("backward: the workspace has no scored batch to differentiate");
+        };
+        let t = &mut ws.top;
         b.rmsnorm_bwd(
             &mut t.dx,
             &mut grads.norm,
@@ -61,26 +72,9 @@ impl<B: Ops> Model<B> {
         for (i, layer) in self.weights.layers.iter().enumerate().rev() {
             let g = &mut grads.layers[i];
             let x = &ws.inputs[i];
-            let a = match ws.keep {
-                Keep::Everything => {
-                    let a = &mut ws.acts[i];
-                    // In the forward pass this was the input of gate and up; the norm is cheaper to redo than to keep.
-                    b.rmsnorm(&mut ws.h, &mut a.rstd_mlp, &a.mid, &layer.mlp_norm, self.config.rms_eps);
-                    a
-                }
-                Keep::Inputs | Keep::Nothing => {
-                    let a = &mut ws.acts[0];
-                    self.up_to_gate(b, layer, a, &mut ws.h, x, &idx.positions, |a| {
-                        let qkv = Qkv {
-                            q: &a.q,
-                            k: &a.k,
-                            v: &a.v,
-                        };
-                        b.attention(&mut a.o, &mut a.lse, qkv, &idx.tree, heads);
-                    });
-                    a
-                }
-            };
+            let a = self.saved(b, ws.keep, &mut ws.acts, &mut ws.h, i, x, idx);
+            // In the forward pass this was the input of gate and up; the norm is cheaper to redo than to keep.
+            b.rmsnorm(&mut ws.h, &mut a.rstd_mlp, &a.mid, &layer.mlp_norm, self.config.rms_eps);
             // In the forward pass this was out = mid + down(swiglu(gate, up)); dx is d out, and d mid through the residual.
             b.swiglu(&mut ws.act, &a.gate, &a.up);
             b.linear_bwd_w(&mut g.down.weight, g.down.bias.as_mut(), &k.dx, &ws.act);
@@ -141,7 +135,33 @@ impl<B: Ops> Model<B> {
             );
         }
         b.embed_bwd(&mut grads.embed, &k.dx, &idx.ids);
-        Ok(())
+    }
+
+    /// What block i's forward pass made of its input x up to its SwiGLU: kept, or computed again. `h` is scratch.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn saved<'a>(
+        &self,
+        b: &B,
+        keep: Keep,
+        acts: &'a mut [Acts<B>],
+        h: &mut Mat<B::Buf>,
+        i: usize,
+        x: &Mat<B::Buf>,
+        idx: &Indices<B>,
+    ) -> &'a mut Acts<B> {
+        if keep == Keep::Everything {
+            return &mut acts[i];
+        }
+        let (a, layer, heads) = (&mut acts[0], &self.weights.layers[i], self.heads());
+        self.up_to_gate(b, layer, a, h, x, &idx.positions, |a| {
+            let qkv = Qkv {
+                q: &a.q,
+                k: &a.k,
+                v: &a.v,
+            };
+            b.attention(&mut a.o, &mut a.lse, qkv, &idx.tree, heads);
+        });
+        a
     }
 }
 

@@ -12,6 +12,7 @@
 mod backward;
 mod decode;
 mod forward;
+mod tangent;
 mod workspace;
 
 use alloc::vec::Vec;

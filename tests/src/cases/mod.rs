@@ -1,4 +1,4 @@
-//! The list of cases: forward operations; the backward ones follow from them.
+//! The list of cases: forward operations; those of the backward and of the tangent follow from them.
 mod attention;
 mod linear;
 mod memory;
@@ -18,6 +18,7 @@ use crate::device::{Backend, Device, Precision};
 use crate::devices::oracle;
 use crate::host::{Host, Rng};
 use crate::run::run;
+use crate::tangent::{directions, tangents};
 
 /// How large the shapes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +29,7 @@ pub enum Sizes {
     Full,
 }
 
-/// Every operation but the backward ones.
+/// Every operation but those of the backward and of the tangent.
 pub fn forward(sizes: Sizes) -> Vec<Case> {
     [
         memory::cases(sizes),
@@ -56,6 +57,15 @@ pub fn backward_of<B: Backend>(device: &Device<B>, forward: &Case) -> Vec<Backwa
     all
 }
 
+/// The tangent's operations of a forward case for this device, as [`backward_of`].
+pub fn tangents_of<B: Backend>(device: &Device<B>, forward: &Case) -> Vec<Case> {
+    let forward = device.round_case(forward);
+    let outputs = run(&oracle(), &forward);
+    let v = directions(&forward, &mut Rng::new(&forward.label));
+    let cases = tangents(&forward, &outputs, &v);
+    cases.iter().map(|case| device.round_case(case)).collect()
+}
+
 /// A case as a precision can represent it, and what the oracle makes of it.
 pub struct Checked {
     /// The case.
@@ -66,7 +76,7 @@ pub struct Checked {
 
 type Lists = Mutex<HashMap<(Precision, Sizes), Arc<Vec<Checked>>>>;
 
-/// Every case for this device, forward and backward, its numbers as the device's precision can represent them: made
+/// Every case for this device, forward, backward and tangent, its numbers as the device's precision can represent them: made
 /// once for each precision.
 pub fn all<B: Backend>(device: &Device<B>, sizes: Sizes) -> Arc<Vec<Checked>> {
     static LISTS: LazyLock<Lists> = LazyLock::new(Lists::default);
@@ -81,6 +91,7 @@ fn list<B: Backend>(device: &Device<B>, sizes: Sizes) -> Vec<Checked> {
     let mut cases = Vec::new();
     for case in forward(sizes) {
         cases.extend(backward_of(device, &case).into_iter().map(|b| b.case));
+        cases.extend(tangents_of(device, &case));
         cases.push(device.round_case(&case));
     }
     let check = |case| Checked {
