@@ -15,6 +15,7 @@ pub mod memory;
 pub mod online;
 pub mod pairs;
 pub mod ppo;
+mod process;
 pub mod reward;
 pub mod sft;
 pub mod train;

@@ -187,6 +187,40 @@ fn dialogues_systems_and_what_dpo_reads() {
     Ran::from(lab.command("pairs", &train).output().unwrap()).good();
 }
 
+/// A program of the user's, after the other rules.
+#[cfg(unix)]
+#[test]
+fn a_command_rewrites_or_drops() {
+    let lab = lab();
+    // Drops the answers to prompts with "xxx", shouts at the others.
+    lab.file(
+        "pairs/shout.sh",
+        "while read -r line; do case \"$line\" in *xxx*) echo null;; *) echo '\"shouted\"';; esac; done\n",
+    );
+    let ran = pairs(&lab, "out.jsonl", &["--command=sh shout.sh", "--json"]).good();
+    let rows = read_rows(&lab.path("pairs/out.jsonl"));
+    let summary: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let long = |row: &Value| row["prompt"].as_str().unwrap().contains("xxx");
+    let prompts = read_rows(&lab.path("prompts.jsonl"));
+    let dropped = prompts.iter().filter(|row| long(row)).count();
+    assert!(
+        rows.iter().all(|row| row["chosen"] == "shouted" && !long(row)),
+        "{rows:?}"
+    );
+    assert_eq!(
+        (summary["left_out"].clone(), rows.len()),
+        (dropped.into(), 40 - dropped)
+    );
+    lab.file(
+        "pairs/rubbish.sh",
+        "echo oops >&2; while read -r line; do echo rubbish; done\n",
+    );
+    let ran = pairs(&lab, "bad.jsonl", &["--command=sh rubbish.sh"]);
+    ran.refused(&["rewriting", "sh rubbish.sh", "a JSON string or null", "rubbish"]);
+    pairs(&lab, "bad.jsonl", &["--command= "]).refused(&["--command", "a program"]);
+    pairs(&lab, "bad.jsonl", &["--command=x", "--command-timeout=0"]).refused(&["--command-timeout", "above 0"]);
+}
+
 #[test]
 fn what_cannot_be_done_is_named() {
     let lab = lab();

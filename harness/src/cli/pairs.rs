@@ -1,6 +1,7 @@
 //! `proximal pairs`.
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,7 +12,7 @@ use proximal::assets::Assets;
 use proximal::checkpoint::Stop;
 use proximal::data::{self, Dataset, DatasetConfig, Split};
 use proximal::eval::Answering;
-use proximal::pairs::{History, Making, Rewritten, Rule, Summary, make};
+use proximal::pairs::{History, Making, Rewriting, Rewritten, Rule, Summary, make};
 use serde::Deserialize;
 
 use super::generate::load_model;
@@ -38,6 +39,13 @@ pub struct Args {
     /// PATTERN=TO: replaces the matches of a regular expression, after all --replace
     #[arg(long, value_name = "PATTERN=TO")]
     regex: Vec<String>,
+    /// A program of yours, split at white space, that rewrites after these: it reads {"prompt": …, "answer": "…"}, a line
+    /// for each answer, and writes the new answer, a JSON string, or null to drop it
+    #[arg(long)]
+    command: Option<String>,
+    /// Seconds that the command may take for an answer [default: 60]
+    #[arg(long)]
+    command_timeout: Option<f64>,
     /// The side that the rewritten answer is on; the model's own is on the other [default: chosen]
     #[arg(long, value_enum)]
     rewritten: Option<Rewritten>,
@@ -80,6 +88,8 @@ struct Keys {
     replace: Vec<String>,
     #[serde(default)]
     regex: Vec<String>,
+    command: Option<String>,
+    command_timeout: Option<f64>,
     rewritten: Option<Rewritten>,
     #[serde(default)]
     history: bool,
@@ -110,6 +120,8 @@ impl Keys {
             output: args.output.or(file.output),
             replace: list(args.replace, file.replace),
             regex: list(args.regex, file.regex),
+            command: args.command.or(file.command),
+            command_timeout: args.command_timeout.or(file.command_timeout),
             rewritten: args.rewritten.or(file.rewritten),
             history: args.history || file.history,
             max_new_tokens: args.max_new_tokens.or(file.max_new_tokens),
@@ -122,10 +134,23 @@ impl Keys {
         })
     }
 
-    fn rules(&self) -> Result<Vec<Rule>> {
+    fn rewriting(&self) -> Result<Rewriting> {
         let texts = self.replace.iter().map(|text| Rule::replace(text).context("--replace"));
         let patterns = self.regex.iter().map(|text| Rule::pattern(text).context("--regex"));
-        texts.chain(patterns).collect()
+        let rules: Vec<_> = texts.chain(patterns).collect::<Result<_>>()?;
+        let words = |line: &String| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let command = self.command.as_ref().map(words);
+        if command.as_ref().is_some_and(Vec::is_empty) {
+            bail!("--command: expected a program, found nothing");
+        }
+        if rules.is_empty() && command.is_none() {
+            bail!("--replace, --regex or --command: expected a rule that rewrites the answers, found none");
+        }
+        let seconds = self.command_timeout.unwrap_or(60.0);
+        if !(seconds > 0.0 && seconds <= 86_400.0) {
+            bail!("--command-timeout: expected a number of seconds above 0, at most a day, found {seconds}");
+        }
+        Ok(Rewriting::new(rules, command, Duration::from_secs_f64(seconds)))
     }
 
     fn answering(&self) -> Result<Answering> {
@@ -147,10 +172,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
     let json = args.json;
     let keys = Keys::read(args)?;
     let answering = keys.answering()?;
-    let rules = keys.rules()?;
-    if rules.is_empty() {
-        bail!("--replace or --regex: expected a rule that rewrites the answers, found none");
-    }
+    let rewriting = keys.rewriting()?;
     let Some(model) = &keys.model else {
         bail!("--model: expected the folder of a model, found nothing");
     };
@@ -168,7 +190,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         assets: &assets,
         dataset,
         output,
-        rules,
+        rewriting,
         keys: &keys,
         answering,
     };
@@ -213,7 +235,7 @@ struct Pairs<'a> {
     assets: &'a Assets,
     dataset: Dataset,
     output: &'a Path,
-    rules: Vec<Rule>,
+    rewriting: Rewriting,
     keys: &'a Keys,
     answering: Answering,
 }
@@ -226,14 +248,10 @@ impl Work for Pairs<'_> {
         B::Real: Element,
     {
         let model = load_model(b, self.assets, usize::MAX)?;
-        let rules = self.rules;
-        let mut rewriter = |_: &serde_json::Value, answer: &str| {
-            let text = rules.iter().fold(answer.to_owned(), |text, rule| rule.apply(&text));
-            Ok(Some(text))
-        };
+        let mut rewriting = self.rewriting;
         let how = Making {
             answering: self.answering,
-            rewriter: &mut rewriter,
+            rewriting: &mut rewriting,
             rewritten: self.keys.rewritten.unwrap_or_default(),
             history: match self.keys.history {
                 true => History::Keep,
@@ -258,6 +276,7 @@ impl Work for Pairs<'_> {
             },
         );
         bar.finish_and_clear();
+        rewriting.notes().iter().for_each(|note| eprintln!("warning: {note}"));
         done
     }
 }

@@ -16,7 +16,7 @@ use model_qwen2::generate::Finish;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub use rules::{Rewriter, Rule};
+pub use rules::{Rewriting, Rule};
 
 use crate::assets::Assets;
 use crate::checkpoint::Stop;
@@ -75,8 +75,8 @@ pub struct Summary {
 pub struct Making<'a> {
     /// How answers are drawn.
     pub answering: Answering,
-    /// What rewrites them.
-    pub rewriter: &'a mut Rewriter<'a>,
+    /// What is done to them.
+    pub rewriting: &'a mut Rewriting,
     /// Where the rewritten one goes.
     pub rewritten: Rewritten,
     /// What of a dialogue is asked.
@@ -130,7 +130,7 @@ pub fn make<B: Decode>(
             Ok((answered, prompt)) => {
                 summary.tokens += answered.tokens.len();
                 summary.cut += usize::from(answered.finish == Finish::Length);
-                match (how.rewriter)(&prompt_value(prompt), &answered.text)? {
+                match how.rewriting.rewrite(&prompt_value(prompt), &answered.text)? {
                     None => summary.left_out += 1,
                     Some(text) if text == answered.text || text.trim().is_empty() => summary.equal += 1,
                     Some(text) => {

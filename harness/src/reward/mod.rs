@@ -27,6 +27,7 @@ use model_qwen2::generate::Finish;
 use serde_json::{Map, Value};
 
 pub use config::{BadKey, KINDS, Kind, RewardConfig};
+pub(crate) use rewards::first;
 pub use rewards::{Rewards, Scored, Setup};
 
 /// One completion as a reward sees it.

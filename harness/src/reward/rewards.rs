@@ -144,7 +144,7 @@ impl Rewards {
 }
 
 /// The first characters of a text, for messages.
-pub(super) fn first(text: &str, characters: usize) -> String {
+pub(crate) fn first(text: &str, characters: usize) -> String {
     match text.char_indices().nth(characters) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),

@@ -1,4 +1,7 @@
 #![cfg(unix)]
+use std::thread;
+use std::time::Instant;
+
 use super::*;
 use crate::reward::{RewardConfig, Rewards, Scored, Setup};
 use std::fs;
