@@ -59,6 +59,14 @@ impl Place {
 }
 
 impl<K: Trainer> Config<K> {
+    /// The trainer's defaults beside these shared keys.
+    pub fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            ..Self::default()
+        }
+    }
+
     /// Checks what involves several keys. [`super::parse`] calls it; call it again after setting fields in code.
     ///
     /// # Errors
