@@ -160,6 +160,46 @@ fn the_head_divides_by_the_temperature() {
     known(case, [&[-lse, 2.0 - lse], &[entropy; 2], &[lse; 2], &[2.0 - lse; 2]]);
 }
 
+/// Two tokens with probabilities p and 1 - p whose logits trade places: KL = (2p - 1) times their distance. Near each other
+/// it is a square of the distance; far from each other, where e^KL overflows f32, still a number.
+#[test]
+fn the_divergence_of_two_tokens_that_trade_places() {
+    let of = |distance: f64, want: f64| {
+        // Distances are halved by the temperature.
+        let (far, near) = (2.0 * distance, 0.0);
+        let case = Case::new(Call::HeadKl { temperature: 2.0 }, format!("{distance} apart"))
+            .reads("old h", Kind::Buf, full(1, 1, 1.0))
+            .reads("new h", Kind::Buf, full(1, 1, 1.0))
+            .reads_whole("old w", Kind::Weight, matrix(2, 1, [near, far]))
+            .reads_whole("new w", Kind::Weight, matrix(2, 1, [far, near]))
+            .writes("kl", Kind::Acc, (1, 1));
+        known(case, [&[want]]);
+    };
+    of(0.0, 0.0);
+    for distance in [2f64.powi(-12), 0.25, 2.0, 16.0, 64.0, 100.0, 300.0, 4096.0] {
+        of(distance, distance * (distance / 2.0).tanh());
+    }
+    of(-100.0, 100.0);
+}
+
+/// Two tokens of probabilities p and 1 - p, z_dot = (0, 1) / temperature: u = weight p (1 - p) (-1, 1) / temperature^2.
+#[test]
+fn the_curvature_of_two_tokens() {
+    let (temperature, weight) = (2.0, 4.0);
+    let case = Case::new(Call::HeadFisher { temperature }, "two tokens")
+        .reads("weight", Kind::Acc, full(1, 1, weight))
+        .reads("lse", Kind::Acc, full(1, 1, (1.0 + 2f64.exp()).ln()))
+        .reads("h", Kind::Buf, full(1, 1, 1.0))
+        .reads("h_dot", Kind::Buf, full(1, 1, 0.0))
+        .reads_whole("w", Kind::Weight, matrix(2, 1, [0.0, 4.0]))
+        .reads_whole("w_dot", Kind::Weight, matrix(2, 1, [0.0, 1.0]))
+        .writes("dh", Kind::Buf, (1, 1))
+        .updates_whole("dw", Kind::Acc, full(2, 1, 0.0));
+    let p = 2f64.exp() / (1.0 + 2f64.exp());
+    let u = weight * p * (1.0 - p) / (temperature * temperature);
+    known(case, [&[4.0 * u], &[-u, u]]);
+}
+
 /// One row asked about every token: one of them is the best, to the bit, and none is better.
 #[test]
 fn the_best_token_is_known_by_its_log_prob() {

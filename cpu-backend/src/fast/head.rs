@@ -33,7 +33,7 @@ const ROWS_BWD: usize = 512;
 const GROUPS: usize = 16;
 
 /// Numbers that a block leaves of a row: m, sum e^(z - m), sum e^(z - m) (z - m).
-pub(super) const PARTIAL: usize = 3;
+const PARTIAL: usize = 3;
 
 /// `Ops::head`.
 pub(super) fn head<T: Elem>(

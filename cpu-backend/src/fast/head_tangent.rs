@@ -8,9 +8,7 @@ use super::Engine;
 use super::buffer::Buffer;
 use super::elem::Elem;
 use super::gemm::{Start, tiles};
-use super::head::{
-    BLOCK, Of, PARTIAL, ROWS, Rows, block_of, gradients, logits, logits_and_tangents, statistics, widened,
-};
+use super::head::{BLOCK, Of, ROWS, Rows, block_of, gradients, logits, logits_and_tangents, statistics, widened};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -99,35 +97,60 @@ pub(super) fn head_kl<T: Elem>(
             rows: count,
             inverse: (1.0 / temperature) as f32,
         };
-        let partial = team.rooms.a.get::<f32>(count * blocks * PARTIAL);
+        let partial = team.rooms.a.get::<f32>(count * blocks * PAIRED);
         let out = Out::new(&mut *partial);
         team.pool.run(blocks, &|block, scratch| {
             differences(level, out, pair, block, scratch);
         });
-        // lse of the old logits and <p, d>.
-        let mut centre = [[0.0; 2]; ROWS];
-        for (centre, parts) in centre.iter_mut().zip(partial.chunks_exact(blocks * PARTIAL)) {
-            let mut m = f32::NEG_INFINITY;
-            for part in parts.chunks_exact(PARTIAL) {
-                // NaN must not be lost in a maximum.
-                m = if part[0] > m || part[0].is_nan() { part[0] } else { m };
-            }
-            let (mut sum, mut mean) = (0.0, 0.0);
-            for part in parts.chunks_exact(PARTIAL) {
-                let factor = libm::expf(part[0] - m);
-                sum += factor * part[1];
-                mean += factor * part[2];
-            }
-            *centre = [m + libm::logf(sum), mean / sum];
+        // lse of the old logits, <p, d>, lse of the new logits.
+        let mut centre = [[0.0; 3]; ROWS];
+        for (centre, parts) in centre.iter_mut().zip(partial.chunks_exact(blocks * PAIRED)) {
+            let [m, sum, mean] = together(parts, 0);
+            let [new_m, new_sum, _] = together(parts, 3);
+            *centre = [m + libm::logf(sum), mean / sum, new_m + libm::logf(new_sum)];
         }
         let out = Out::new(&mut *partial);
         team.pool.run(blocks, &|block, scratch| {
             excess(level, out, pair, &centre, block, scratch);
         });
-        for (kl, parts) in kl[start..start + count].iter_mut().zip(partial.chunks(blocks)) {
-            *kl = libm::log1pf(parts.iter().sum());
+        let rows = kl[start..start + count]
+            .iter_mut()
+            .zip(partial.chunks(blocks))
+            .zip(centre);
+        for ((kl, parts), [lse, mean, new_lse]) in rows {
+            let excess: f32 = parts.iter().sum();
+            // Policies that are far apart: the mean overflows before its logarithm does, and there is nothing to cancel.
+            *kl = if excess < 1.0 {
+                libm::log1pf(excess)
+            } else {
+                new_lse - lse - mean
+            };
         }
     }
+}
+
+/// Numbers that a block leaves of a row: m, sum e^(z - m), sum e^(z - m) d of the old logits z; m, sum e^(z - m), and nothing
+/// of the new ones.
+const PAIRED: usize = 6;
+
+/// The m, sum and moment of all blocks, from those of each at `from` of its numbers.
+fn together(parts: &[f32], from: usize) -> [f32; 3] {
+    let mut m = f32::NEG_INFINITY;
+    for part in parts.chunks_exact(PAIRED) {
+        // NaN must not be lost in a maximum.
+        m = if part[from] > m || part[from].is_nan() {
+            part[from]
+        } else {
+            m
+        };
+    }
+    let (mut sum, mut moment) = (0.0, 0.0);
+    for part in parts.chunks_exact(PAIRED) {
+        let factor = libm::expf(part[from] - m);
+        sum += factor * part[from + 1];
+        moment += factor * part[from + 2];
+    }
+    [m, sum, moment]
 }
 
 kernels! {
@@ -166,7 +189,7 @@ kernels! {
         }
     }
 
-    /// partial (rows, blocks, PARTIAL) = m, sum e^(z - m), sum e^(z - m) d of the block, z the old logits.
+    /// partial (rows, blocks, PAIRED) of the block.
     fn differences<T>(s, partial: Out<'_, f32>, pair: Pair<'_, T>, block: usize, scratch: &mut Scratch) {
         let blocks = pair.old.1.layout().rows.div_ceil(BLOCK);
         both::<S, T>(s, pair, block, scratch, |row, z, d, tokens| {
@@ -174,21 +197,24 @@ kernels! {
             let (mv, factor, mut mean) = (s.splat(m), s.splat(pair.inverse), s.splat(0.0));
             for i in (0..tokens).step_by(S::LANES) {
                 let p = exp(s, s.sub(s.load(&z[i..]), mv));
-                mean = s.fma(p, s.mul(s.load(&d[i..]), factor), mean);
+                let difference = s.mul(s.load(&d[i..]), factor);
+                mean = s.fma(p, difference, mean);
+                s.store(&mut d[i..], s.add(s.load(&z[i..]), difference));
             }
+            let [new_m, new_sum, _] = statistics(s, d, tokens, 1.0);
             // SAFETY: each item has the sums of its block.
-            let out = unsafe { partial.slice((row * blocks + block) * PARTIAL, PARTIAL) };
-            out.copy_from_slice(&[m, sum, s.sum(mean)]);
+            let out = unsafe { partial.slice((row * blocks + block) * PAIRED, PAIRED) };
+            out.copy_from_slice(&[m, sum, s.sum(mean), new_m, new_sum, 0.0]);
         });
     }
 
-    /// partial (rows, blocks) = sum p (e^x - 1 - x) of the block, x = d - <p, d>; `centre` has lse and <p, d> of each row.
+    /// partial (rows, blocks) = sum p (e^x - 1 - x) of the block, x = d - <p, d>; `centre` begins with lse and <p, d>.
     fn excess<T>(
-        s, partial: Out<'_, f32>, pair: Pair<'_, T>, centre: &[[f32; 2]], block: usize, scratch: &mut Scratch,
+        s, partial: Out<'_, f32>, pair: Pair<'_, T>, centre: &[[f32; 3]], block: usize, scratch: &mut Scratch,
     ) {
         let blocks = pair.old.1.layout().rows.div_ceil(BLOCK);
         both::<S, T>(s, pair, block, scratch, |row, z, d, tokens| {
-            let [lse, mean] = centre[row].map(|x| s.splat(x));
+            let [lse, mean, _] = centre[row].map(|x| s.splat(x));
             let (factor, mut sum) = (s.splat(pair.inverse), s.splat(0.0));
             z[tokens..].fill(-1e30);
             for i in (0..tokens).step_by(S::LANES) {
