@@ -10,6 +10,7 @@ pub mod dtype;
 mod edit_distance;
 pub mod eval;
 pub mod grpo;
+mod lines;
 pub mod log;
 pub mod memory;
 pub mod online;

@@ -21,7 +21,8 @@ pub use rules::{Rewriting, Rule};
 use crate::assets::Assets;
 use crate::checkpoint::Stop;
 use crate::data::{Dataset, Item, Message, Sample, Turns};
-use crate::eval::{Answering, Go, answer, go_on, prompt_ids};
+use crate::eval::{Answering, Go, answer, prompt_ids};
+use crate::lines::go_on;
 
 /// Which side of a pair the rewritten answer is; the model's own is the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
