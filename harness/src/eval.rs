@@ -1,7 +1,7 @@
 //! Answers to prompts, by the row: greedy or sampled, many at a time, in order, resumable.
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use kernel::sample::Sampling;
 use kernel::transformer::Model;
 use model_qwen2::Error;
 use model_qwen2::chat::{ChatTemplate, GenerationPrompt, Inputs};
-use model_qwen2::generate::{Event, Finish, Generator, Request, Settings};
+use model_qwen2::generate::{Completion, Event, Finish, Generator, Record, Request, Settings};
 use model_qwen2::tokenizer::{Decoding, Specials, Tokenize};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -19,6 +19,13 @@ use serde_json::{Map, Value, json};
 use crate::assets::Assets;
 use crate::checkpoint::Stop;
 use crate::data::{Dataset, Item, Turns};
+use crate::lines::go_on;
+use crate::online::text;
+use crate::reward::{Rewards, Sample, Scored};
+
+mod scores;
+
+pub use scores::{Difference, Mean, Scores};
 
 /// How answers are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +63,7 @@ pub struct Answered {
     /// Its text, without the special tokens that end it.
     pub text: String,
     /// Its tokens, with those.
-    pub tokens: usize,
+    pub tokens: Vec<u32>,
     /// Why it ended.
     pub finish: Finish,
 }
@@ -83,6 +90,8 @@ pub fn answer<B: Decode>(
         sampling: how.sampling,
         seed: how.seed,
         stop: assets.stop_tokens(),
+        stop_when: None,
+        record: Record::Nothing,
         batch: how.batch,
         // A sequence takes whole blocks.
         cache_rows: rows + 32 * how.batch,
@@ -93,7 +102,7 @@ pub fn answer<B: Decode>(
         match prompt {
             Ok(ids) => generator.submit(Request {
                 id: (first + i) as u32,
-                completion: 0,
+                completions: 1,
                 prompt: ids.clone(),
                 max_new_tokens: how.max_new_tokens,
             }),
@@ -116,13 +125,9 @@ pub fn answer<B: Decode>(
         for event in generator.step(b, model)? {
             match event {
                 Event::Token { .. } => {}
-                Event::Done { id, tokens, finish, .. } => {
+                Event::Done(Completion { id, tokens, finish, .. }) => {
                     let text = assets.tokenizer.decode(&tokens, Decoding::SkipSpecials);
-                    let answered = text.map(|text| Answered {
-                        text,
-                        tokens: tokens.len(),
-                        finish,
-                    });
+                    let answered = text.map(|text| Answered { text, tokens, finish });
                     ready.insert(id as usize - first, answered.map_err(|e| e.to_string()));
                 }
                 Event::Refused { id, reason } => {
@@ -219,12 +224,15 @@ pub struct Summary {
     pub seconds: f64,
     /// Whether a signal ended it early.
     pub stopped: bool,
+    /// Means of the rewards over all rows in the file, where there are rewards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<Scores>,
+    /// What the reward functions had to say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
-/// Writes one JSON line for each prompt of `dataset` into `output`, in order, each flushed: `index`, the pass-through
-/// columns, `prompt`, `answer`, `tokens`, `finish`, and the data's own answer as `reference`; or `error` in place of the
-/// answer. A file that is there is gone on with: whole lines are kept, a cut one is written again. Errors: a file of
-/// other data; the system's.
+/// [`Evaluation::run`] without rewards.
 #[allow(clippy::too_many_arguments)]
 pub fn evaluate<B: Decode>(
     b: &B,
@@ -234,72 +242,158 @@ pub fn evaluate<B: Decode>(
     how: &Answering,
     output: &Path,
     stop: &Stop,
-    mut progress: impl FnMut(usize, &Summary),
+    progress: impl FnMut(usize, &Summary),
 ) -> Result<Summary> {
-    let mut rows = Vec::new();
-    let mut prompts = Vec::new();
-    for (i, item) in dataset.items.iter().enumerate() {
-        let variables = dataset.variables(i);
-        let (mut row, ids) = match item.sample.prompt() {
-            Some(prompt) => {
-                let ids = prompt_ids(assets, &prompt, variables.clone()).map_err(|e| e.to_string());
-                (row_of(item, prompt_value(&prompt)), ids)
-            }
-            None => (
-                row_of(item, Value::Null),
-                Err("this row has no prompt to answer".to_string()),
-            ),
-        };
-        if let Some(reference) = reference(item) {
-            row.insert("reference".into(), reference);
-        }
-        rows.push(row);
-        prompts.push(ids);
-    }
-    let (mut file, done) = open_output(output, &rows)?;
-    let mut summary = Summary {
-        rows: done,
-        resumed: done,
-        ..Summary::default()
+    let evaluation = Evaluation {
+        dataset,
+        how,
+        output,
+        rewards: None,
+        stop,
     };
-    let begin = Instant::now();
-    answer(b, model, assets, &prompts[done..], done, how, |i, answer| {
-        let mut row = rows[done + i].clone();
-        match answer {
-            Ok(a) => {
-                summary.tokens += a.tokens;
-                row.insert("answer".into(), a.text.into());
-                row.insert("tokens".into(), a.tokens.into());
-                let finish = match a.finish {
-                    Finish::Stop => "stop",
-                    Finish::Length => "length",
-                };
-                row.insert("finish".into(), finish.into());
-            }
-            Err(reason) => {
-                summary.errors += 1;
-                row.insert("error".into(), reason.into());
-            }
-        }
-        let line = Value::Object(row).to_string() + "\n";
-        file.write_all(line.as_bytes()).map_err(Error::io(output, "write"))?;
-        file.flush().map_err(Error::io(output, "write"))?;
-        summary.rows += 1;
-        summary.seconds = begin.elapsed().as_secs_f64();
-        progress(dataset.items.len(), &summary);
-        summary.stopped = stop.requested() && summary.rows < rows.len();
-        Ok(if summary.stopped { Go::Stop } else { Go::On })
-    })?;
-    file.sync_all().map_err(Error::io(output, "sync"))?;
-    Ok(summary)
+    evaluation.run(b, model, assets, progress)
 }
 
-fn row_of(item: &Item, prompt: Value) -> Map<String, Value> {
+/// What to ask, and what to do with the answers.
+pub struct Evaluation<'a> {
+    /// The prompts.
+    pub dataset: &'a Dataset,
+    /// How they are answered.
+    pub how: &'a Answering,
+    /// JSON lines to write.
+    pub output: &'a Path,
+    /// What scores each answer by itself.
+    pub rewards: Option<&'a mut Rewards>,
+    /// Ends it early, between two rows.
+    pub stop: &'a Stop,
+}
+
+impl Evaluation<'_> {
+    /// Writes one JSON line for each prompt into the output, in order, each flushed: `index`, the pass-through columns,
+    /// `prompt`, the data's own answer as `reference`, `answer`, `tokens`, `finish`, and with rewards `rewards` by name and
+    /// `reward`, their weighted sum; or `error` in place of the answer. A file that is there is gone on with: whole lines are
+    /// kept, a cut one is written again. Errors: a file of other data or other rewards; the rewards'; the system's.
+    pub fn run<B: Decode>(
+        self,
+        b: &B,
+        model: &Model<B>,
+        assets: &Assets,
+        mut progress: impl FnMut(usize, &Summary),
+    ) -> Result<Summary> {
+        let Self {
+            dataset,
+            how,
+            output,
+            mut rewards,
+            stop,
+        } = self;
+        let mut rows = Vec::new();
+        let mut prompts = Vec::new();
+        for (i, item) in dataset.items.iter().enumerate() {
+            let variables = dataset.variables(i);
+            let row = |prompt| row_of(item, prompt, rewards.is_some());
+            let (mut row, ids) = match item.sample.prompt() {
+                Some(prompt) => {
+                    let ids = prompt_ids(assets, &prompt, variables.clone()).map_err(|e| e.to_string());
+                    (row(prompt_value(&prompt)), ids)
+                }
+                None => (row(Value::Null), Err("this row has no prompt to answer".to_string())),
+            };
+            if let Some(reference) = reference(item) {
+                row.insert("reference".into(), reference);
+            }
+            rows.push(row);
+            prompts.push(ids);
+        }
+        let mut scores = rewards.as_deref().map(Scores::new);
+        let (mut file, done) = open_output(output, &rows, |line, row| {
+            let (Some(scores), Some(rewards)) = (&mut scores, rewards.as_deref()) else {
+                return Ok(());
+            };
+            if row.contains_key("error") {
+                scores.skip();
+                return Ok(());
+            }
+            scores.read(row, rewards).ok_or_else(|| {
+                let expected = format!("those of {} with these weights", rewards.names().join(", "));
+                let found = row.get("rewards").map_or("none".into(), Value::to_string);
+                Error::invalid(output, format!("{line}, rewards"), expected, found)
+            })
+        })?;
+        let mut summary = Summary {
+            rows: done,
+            resumed: done,
+            ..Summary::default()
+        };
+        let begin = Instant::now();
+        answer(b, model, assets, &prompts[done..], done, how, |i, answer| {
+            let mut row = rows[done + i].clone();
+            match answer {
+                Ok(a) => {
+                    summary.tokens += a.tokens.len();
+                    row.insert("answer".into(), a.text.as_str().into());
+                    row.insert("tokens".into(), a.tokens.len().into());
+                    let finish = match a.finish {
+                        Finish::Stop => "stop",
+                        Finish::Length => "length",
+                    };
+                    row.insert("finish".into(), finish.into());
+                    if let (Some(rewards), Some(scores)) = (rewards.as_deref_mut(), &mut scores) {
+                        let scored = score(rewards, &dataset.items[done + i], &a)?;
+                        let (by_name, total) = scores.add(&scored);
+                        row.insert("rewards".into(), by_name);
+                        row.insert("reward".into(), total);
+                        summary.notes.extend(scored.notes);
+                    }
+                }
+                Err(reason) => {
+                    summary.errors += 1;
+                    row.insert("error".into(), reason.into());
+                    if let Some(scores) = &mut scores {
+                        scores.skip();
+                    }
+                }
+            }
+            let line = Value::Object(row).to_string() + "\n";
+            file.write_all(line.as_bytes()).map_err(Error::io(output, "write"))?;
+            file.flush().map_err(Error::io(output, "write"))?;
+            summary.rows += 1;
+            summary.seconds = begin.elapsed().as_secs_f64();
+            progress(dataset.items.len(), &summary);
+            summary.stopped = stop.requested() && summary.rows < rows.len();
+            Ok(if summary.stopped { Go::Stop } else { Go::On })
+        })?;
+        file.sync_all().map_err(Error::io(output, "sync"))?;
+        summary.rewards = scores;
+        Ok(summary)
+    }
+}
+
+/// The rewards of one answer.
+fn score(rewards: &mut Rewards, item: &Item, answered: &Answered) -> Result<Scored> {
+    let turns = item.sample.prompt().unwrap_or(Turns::Text(String::new()));
+    let prompt = text(&turns);
+    let messages: Option<Vec<Value>> = match turns {
+        Turns::Text(_) => None,
+        Turns::Messages(messages) => Some(messages.into_iter().map(Value::Object).collect()),
+    };
+    rewards.score(&[Sample {
+        prompt: &prompt,
+        messages: messages.as_deref(),
+        completion: &answered.text,
+        completion_ids: &answered.tokens,
+        finished: answered.finish,
+        columns: &item.row,
+    }])
+}
+
+fn row_of(item: &Item, prompt: Value, scored: bool) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("index".into(), item.index.into());
     for (name, value) in &item.columns {
         // What this program writes wins: a column of the same name keeps its value under another.
-        let name = match OWN.contains(&name.as_str()) {
+        let own = OWN.contains(&name.as_str()) || scored && REWARDS.contains(&name.as_str());
+        let name = match own {
             true => format!("data.{name}"),
             false => name.clone(),
         };
@@ -309,6 +403,7 @@ fn row_of(item: &Item, prompt: Value) -> Map<String, Value> {
     row
 }
 
+const REWARDS: [&str; 2] = ["rewards", "reward"];
 const OWN: [&str; 7] = ["index", "prompt", "reference", "answer", "tokens", "finish", "error"];
 
 /// A text as it is, a conversation of one user message as its content, another as its messages.
@@ -343,43 +438,38 @@ fn reference(item: &Item) -> Option<Value> {
     }
 }
 
-/// Opens the output for going on: after its last whole line, which must be that of the row before the next.
-fn open_output(path: &Path, rows: &[Map<String, Value>]) -> Result<(File, usize)> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(Error::io(path, "open"))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(Error::io(path, "read"))?;
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
-    let mut done = 0;
-    for line in bytes[..whole].split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
-        let at = format!("line {}", done + 1);
-        let found: Map<String, Value> = serde_json::from_slice(line)
-            .map_err(|e| Error::invalid(path, at.as_str(), "a row of an evaluation", e.to_string()))?;
-        let Some(row) = rows.get(done) else {
-            let found = "more rows than that";
-            return Err(Error::invalid(path, at, format!("the {} rows of this data", rows.len()), found).into());
-        };
-        for key in ["index", "prompt"] {
-            if found.get(key) != row.get(key) {
-                let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
+/// Opens the output for going on: after its last whole line, which must be that of the row before the next. `take` sees each
+/// line by its name.
+fn open_output(
+    path: &Path,
+    rows: &[Map<String, Value>],
+    mut take: impl FnMut(&str, &Map<String, Value>) -> Result<(), Error>,
+) -> Result<(File, usize)> {
+    go_on(path, "a row of an evaluation", |lines| {
+        for (done, found) in lines.iter().enumerate() {
+            let at = format!("line {}", done + 1);
+            let Some(row) = rows.get(done) else {
+                let found = "more rows than that";
                 return Err(Error::invalid(
                     path,
-                    format!("{at}, {key}"),
-                    format!("{}, to go on with an evaluation of this data", show(row.get(key))),
-                    show(found.get(key)),
-                )
-                .into());
+                    at.as_str(),
+                    format!("the {} rows of this data", rows.len()),
+                    found,
+                ));
+            };
+            for key in ["index", "prompt"] {
+                if found.get(key) != row.get(key) {
+                    let show = |v: Option<&Value>| v.map_or("nothing".into(), Value::to_string);
+                    return Err(Error::invalid(
+                        path,
+                        format!("{at}, {key}"),
+                        format!("{}, to go on with an evaluation of this data", show(row.get(key))),
+                        show(found.get(key)),
+                    ));
+                }
             }
+            take(&at, found)?;
         }
-        done += 1;
-    }
-    file.set_len(whole as u64).map_err(Error::io(path, "cut"))?;
-    file.seek(SeekFrom::Start(whole as u64))
-        .map_err(Error::io(path, "seek in"))?;
-    Ok((file, done))
+        Ok(lines.len())
+    })
 }

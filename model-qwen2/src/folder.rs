@@ -16,6 +16,8 @@ pub struct Folder {
     pub generation: Option<GenerationConfig>,
     /// Whether there is a value head beside the language model.
     pub value_head: ValueHead,
+    /// What the files call the value head.
+    value_name: &'static str,
     tensors: Tensors,
 }
 
@@ -25,18 +27,38 @@ impl Folder {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
         let config = HfConfig::open(&path)?;
-        let generation = GenerationConfig::open(&path)?;
         let tensors = Tensors::open(&path)?;
         let value_head = match (tensors.contains("v_head.weight"), tensors.contains("v_head.bias")) {
             (false, _) => ValueHead::None,
             (true, false) => ValueHead::Weight,
             (true, true) => ValueHead::WeightAndBias,
         };
+        Self::check(path, config, tensors, value_head, "v_head")
+    }
+
+    /// Opens a sequence classifier of one label (`Qwen2ForSequenceClassification`, `LlamaForSequenceClassification`), such as
+    /// a reward model: its `score.weight` (1, C) is the value head. Errors: as [`Folder::open`].
+    pub fn open_classifier(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let config = HfConfig::open_classifier(&path)?;
+        let tensors = Tensors::open(&path)?;
+        Self::check(path, config, tensors, ValueHead::Weight, "score")
+    }
+
+    fn check(
+        path: PathBuf,
+        config: HfConfig,
+        tensors: Tensors,
+        value_head: ValueHead,
+        value_name: &'static str,
+    ) -> Result<Self> {
+        let generation = GenerationConfig::open(&path)?;
         let specs = Params::specs(&config.kernel, value_head);
-        for spec in specs.iter() {
-            tensors.get(&spec.name, &file_shape(spec))?;
+        let names: Vec<String> = specs.iter().map(|spec| file_name(spec, value_name)).collect();
+        for (spec, name) in specs.iter().zip(&names) {
+            tensors.get(name, &file_shape(spec))?;
         }
-        let unexpected = tensors.unexpected(|name| specs.iter().any(|s| s.name == name));
+        let unexpected = tensors.unexpected(|name| names.iter().any(|n| n == name));
         if let Some(name) = unexpected.first() {
             return Err(Error::invalid(
                 &path,
@@ -50,6 +72,7 @@ impl Folder {
             config,
             generation,
             value_head,
+            value_name,
             tensors,
         })
     }
@@ -61,7 +84,8 @@ impl Folder {
 
     /// Reads one parameter; for [`Model::load`](kernel::transformer::Model::load). Errors: a number that is not finite.
     pub fn fill<T: Element>(&self, spec: &Spec, out: &mut [T]) -> Result<()> {
-        self.tensors.get(&spec.name, &file_shape(spec))?.read_into(out)
+        let name = file_name(spec, self.value_name);
+        self.tensors.get(&name, &file_shape(spec))?.read_into(out)
     }
 
     /// Tokens that end a text, from both configuration files.
@@ -71,6 +95,14 @@ impl Folder {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+}
+
+/// The name on disk; `value` is that of the value head.
+fn file_name(spec: &Spec, value: &str) -> String {
+    match spec.name.strip_prefix("v_head.") {
+        Some(part) => format!("{value}.{part}"),
+        None => spec.name.clone(),
     }
 }
 

@@ -41,6 +41,7 @@
 //! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
 //! | `resume` | a run that is killed and gone on with equals one that is not |
 //! | `sft`, `eval`, `cli` | what the commands do |
+//! | `rewards` | TRL's reward functions, and reward models of transformers |
 //! | `refused` | broken input: one clear error each |
 //! | `demo` | the demo reaches its goal |
 

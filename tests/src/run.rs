@@ -135,21 +135,7 @@ fn call<B: Backend>(
             b.swiglu_bwd(d_gate, d_up, &buf[0], &buf[1], &buf[2]);
         }
         Call::Head { temperature } => {
-            let [logp, entropy, lse, best] = out_acc else {
-                panic!("logp, entropy, lse, best")
-            };
-            b.head(
-                HeadOut {
-                    logp,
-                    entropy,
-                    lse,
-                    best,
-                },
-                &buf[0],
-                &weight[0],
-                &index,
-                *temperature,
-            );
+            b.head(head_out(out_acc), &buf[0], &weight[0], &index, *temperature);
         }
         Call::HeadBwd { temperature } => {
             let [dlogp, dentropy, lse, entropy] = acc else {
@@ -199,6 +185,7 @@ fn call<B: Backend>(
             );
         }
         Call::Logits => b.logits(&mut out_acc[0], &buf[0], &weight[0]),
+        Call::Logp { temperature } => b.logp(head_out(out_acc), &acc[0], &index, *temperature),
         Call::RmsnormJvp => b.rmsnorm_jvp(&mut out_buf[0], dual(buf), dual(&buf[2..]), &acc[0]),
         Call::AttentionJvp { segments, heads } => {
             let tree = b.tree(segments).expect(fine);
@@ -217,6 +204,18 @@ fn call<B: Backend>(
             });
             b.head_kl(&mut out_acc[0], old, new, *temperature);
         }
+    }
+}
+
+fn head_out<T>(x: &mut [Mat<T>]) -> HeadOut<'_, T> {
+    let [logp, entropy, lse, best] = x else {
+        panic!("logp, entropy, lse, best")
+    };
+    HeadOut {
+        logp,
+        entropy,
+        lse,
+        best,
     }
 }
 

@@ -49,7 +49,15 @@ pub fn numbers(spec: &Spec) -> Vec<f64> {
 
 /// Writes a model folder of [`config`] with random weights and a tokenizer of one token a byte.
 pub fn write(folder: &Path) {
-    let config = config();
+    write_config(folder, config());
+}
+
+/// The same with `vocab` tokens.
+pub fn write_sized(folder: &Path, vocab: usize) {
+    write_config(folder, Config { vocab, ..config() });
+}
+
+fn write_config(folder: &Path, config: Config) {
     let tokenizer = chatml_bytes(0..=127).expect("a tokenizer");
     let specs = Params::specs(&config, ValueHead::None);
     let hf = HfConfig {

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::edit::{copy_folder, number};
 use tests::host::Rng;
 use tests::lab::{Lab, read_rows};
 use tests::program::Ran;
@@ -321,4 +322,206 @@ fn questions_and_configuration_files() {
         "above 0",
         "0",
     ]);
+}
+
+/// 30 rows with answers that were right once: those of an evaluation before, every third changed.
+fn scored_lab() -> (Lab, Vec<Value>) {
+    let lab = lab();
+    let asked = read_rows(&lab.path("prompts.jsonl"));
+    let answers = read_rows(&whole(&lab));
+    let rows: Vec<Value> = asked
+        .into_iter()
+        .zip(&answers)
+        .take(30)
+        .enumerate()
+        .map(|(i, (mut row, answered))| {
+            row["truth"] = match i % 3 {
+                0 => json!(format!("{} no", answered["answer"].as_str().unwrap())),
+                _ => answered["answer"].clone(),
+            };
+            if i % 10 == 9 {
+                row["truth"] = Value::Null;
+            }
+            row["reward"] = "a column".into();
+            row
+        })
+        .collect();
+    lab.rows("prompts.jsonl", &rows);
+    (lab, answers)
+}
+
+const FUNCS: [&str; 4] = [
+    "--reward-funcs",
+    "{ type = 'exact', column = 'truth', weight = 2 }",
+    "length",
+    "--json",
+];
+
+#[test]
+fn answers_are_scored_and_the_scores_survive_a_restart() {
+    let (lab, answers) = scored_lab();
+    let ran = eval(&lab, "scored.jsonl", &FUNCS).good();
+    let rows = read_rows(&lab.path("eval/scored.jsonl"));
+    let mut right = 0;
+    for (i, (row, answered)) in rows.iter().zip(&answers).enumerate() {
+        assert_eq!(row["answer"], answered["answer"]);
+        let tokens = row["tokens"].as_f64().unwrap();
+        let exact = match i {
+            _ if i % 10 == 9 => Value::Null,
+            _ => json!(f64::from(u8::from(i % 3 != 0))),
+        };
+        right += usize::from(exact == 1.0);
+        assert_eq!(row["rewards"]["exact"], exact, "{row}");
+        assert_eq!(row["rewards"]["length"], -tokens / 60.0);
+        assert_eq!(row["reward"], 2.0 * exact.as_f64().unwrap_or(0.0) - tokens / 60.0);
+        assert_eq!(row["data.reward"], "a column");
+    }
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let exact = &report["summary"]["rewards"]["exact"];
+    assert_eq!(exact["n"], 27);
+    assert_eq!(exact["mean"], right as f64 / 27.0);
+    assert!(exact["low"].as_f64() < exact["mean"].as_f64() && exact["mean"].as_f64() < exact["high"].as_f64());
+    assert_eq!(report["summary"]["rewards"]["reward"]["n"], 30);
+
+    // Killed anywhere, the same bytes and the same summary but for what was done now.
+    let whole = lab.path("eval/scored.jsonl");
+    let bytes = fs::read(&whole).unwrap();
+    for cut in [0, 1, bytes.len() / 3, bytes.len() - 1, bytes.len()] {
+        let output = lab.file("eval/cut.jsonl", &bytes[..cut]);
+        let ran = eval(&lab, "cut.jsonl", &FUNCS).good();
+        same(&whole, &output);
+        let again: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(again["summary"]["rewards"], report["summary"]["rewards"]);
+    }
+    // Without --json the means are said.
+    let ran = eval(&lab, "scored.jsonl", &FUNCS[..3]).good();
+    assert!(ran.stdout.contains("model: exact 0."), "{ran:#?}");
+
+    // Other weights or functions are another evaluation; weights tell at the first row that they change.
+    let other = [
+        "--reward-funcs",
+        "{ type = 'exact', column = 'truth', weight = 3 }",
+        "length",
+    ];
+    eval(&lab, "scored.jsonl", &other).refused(&["scored.jsonl", "line 2, rewards", "exact, length", "weights"]);
+    eval(&lab, "scored.jsonl", &["--reward-funcs=length"]).refused(&["line 1, rewards", "those of length"]);
+    eval(&lab, "plain.jsonl", &[]).good();
+    eval(&lab, "plain.jsonl", &["--reward-funcs=length"]).refused(&["plain.jsonl", "line 1, rewards", "none"]);
+    assert!(read_rows(&lab.path("eval/plain.jsonl"))[0]["rewards"].is_null());
+    assert_eq!(fs::read(&whole).unwrap(), bytes);
+}
+
+#[test]
+fn another_model_beside_the_first() {
+    let (lab, _) = scored_lab();
+    // The same model with other numbers: it answers otherwise.
+    copy_folder(&lab.path("model"), &lab.path("other"));
+    number(&lab.path("other/model.safetensors"), "model.norm.weight", |x| x + 4.0);
+    let keys = [&FUNCS[..], &["--compare=../other"]].concat();
+    let ran = eval(&lab, "both.jsonl", &keys).good();
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let (own, other) = (&report["summary"]["rewards"], &report["compare"]["rewards"]);
+    assert_eq!(report["compare"]["rows"], 30);
+    // Each file is what its model writes alone.
+    eval(&lab, "own.jsonl", &FUNCS).good();
+    same(&lab.path("eval/own.jsonl"), &lab.path("eval/both.jsonl"));
+    let args = [
+        "eval",
+        "--model=../other",
+        "--dataset=../prompts.jsonl",
+        "--max-new-tokens=60",
+        "--output=alone.jsonl",
+    ];
+    let alone: Ran = lab
+        .command("eval", &[&args, &FUNCS[..]].concat())
+        .output()
+        .unwrap()
+        .into();
+    let alone: Value = serde_json::from_str(&alone.good().stdout).unwrap();
+    same(&lab.path("eval/alone.jsonl"), &lab.path("eval/both.compare.jsonl"));
+    assert_eq!(&alone["summary"]["rewards"], other);
+    assert_ne!(own, other);
+    // The difference is of the rows' sums.
+    let [a, b] = ["own", "alone"].map(|name| {
+        let rows = read_rows(&lab.path(format!("eval/{name}.jsonl")));
+        rows.iter()
+            .map(|row| row["reward"].as_f64().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let mean = a.iter().zip(&b).map(|(a, b)| a - b).sum::<f64>() / 30.0;
+    let difference = &report["difference"];
+    assert!(
+        (difference["mean"].as_f64().unwrap() - mean).abs() < 1e-12,
+        "{difference}"
+    );
+    assert_eq!(difference["better"], a.iter().zip(&b).filter(|(a, b)| a > b).count());
+    assert_eq!(difference["worse"], a.iter().zip(&b).filter(|(a, b)| a < b).count());
+
+    // Nothing is left to do; said in words, to files of one's own naming.
+    let keys = [&FUNCS[..3], &["--compare=../other", "--compare-output=alone.jsonl"]].concat();
+    let ran = eval(&lab, "both.jsonl", &keys).good();
+    for word in [
+        "../model: exact",
+        "../other: exact",
+        "above that of the other",
+        "better",
+    ] {
+        assert!(ran.stdout.contains(word), "{ran:#?}");
+    }
+    let same_file = [&keys[..4], &["--compare-output=both.jsonl"]].concat();
+    eval(&lab, "both.jsonl", &same_file).refused(&["compare-output", "another file"]);
+    eval(&lab, "both.jsonl", &["--compare=../none"]).refused(&["none"]);
+}
+
+#[test]
+fn rewards_that_cannot_be() {
+    let (lab, _) = scored_lab();
+    for (keys, words) in [
+        (
+            vec!["--reward-funcs=boxed"],
+            vec!["reward_funcs", "column", "truth", "\"answer\", which boxed reads"],
+        ),
+        (
+            vec!["--reward-funcs=boxd"],
+            vec!["reward_funcs[0]", "did you mean boxed"],
+        ),
+        (
+            vec!["--reward-funcs={ type = 'exact', colum = 'truth' }"],
+            vec!["colum", "did you mean column"],
+        ),
+        (vec!["--reward-weights=1"], vec!["reward_weights", "reward_funcs"]),
+        (
+            vec!["--reward-funcs=length", "--reward-weights", "1", "2"],
+            vec!["reward_weights", "1 numbers", "2"],
+        ),
+    ] {
+        eval(&lab, "no.jsonl", &keys).refused(&words);
+        assert!(!lab.path("eval/no.jsonl").exists());
+    }
+    let run = |args: &[&str]| Ran::from(lab.command("eval", args).output().unwrap());
+    run(&["eval", "--model=../model", "--questions", "a", "--reward-funcs=length"])
+        .refused(&["--reward-funcs", "--dataset"]);
+}
+
+/// The user's process: a fault is an error, what was written before stays, and the next run goes on from there.
+#[cfg(unix)]
+#[test]
+fn a_reward_command_that_fails_loses_no_row() {
+    let (lab, _) = scored_lab();
+    let script = "n=0; while read -r line; do n=$((n + 1)); if [ -e stop ] && [ $n = 12 ]; then echo bad; exit; fi; echo '[0.5]'; done";
+    let funcs = format!(
+        "--reward-funcs={{ type = 'command', command = ['sh', '-c', \"{script}\"], retries = 0, name = 'mine' }}"
+    );
+    eval(&lab, "whole-command.jsonl", &[&funcs]).good();
+    lab.file("eval/stop", "");
+    let ran = eval(&lab, "command.jsonl", &[&funcs]);
+    ran.refused(&["reward mine", "sh -c", "a JSON list of 1 numbers or null", "\"bad\""]);
+    assert_eq!(read_rows(&lab.path("eval/command.jsonl")).len(), 11);
+    fs::remove_file(lab.path("eval/stop")).unwrap();
+    eval(&lab, "command.jsonl", &[&funcs]).good();
+    same(&lab.path("eval/whole-command.jsonl"), &lab.path("eval/command.jsonl"));
+    assert_eq!(
+        read_rows(&lab.path("eval/command.jsonl"))[29]["rewards"],
+        json!({ "mine": 0.5 })
+    );
 }

@@ -2,14 +2,16 @@
 //!
 //! Keys lie with lanes across the rows and values with lanes along D, as attention lays them out for itself, so that a row
 //! goes through the same sums in the same order and gets the same bits.
-use kernel::backend::{CacheShape, Decode, Heads, Paths};
+use kernel::backend::{CacheShape, Decode, HeadOut, Heads, Paths};
 use kernel::mat::{Mat, check_shape};
 
 use super::attention::{normalise, score_stride, softmax};
 use super::buffer::Buffer;
 use super::elem::for_each_element;
 use super::gemm::{Lhs, Mac, Start, tiles};
+use super::head;
 use super::linear::{MAX_TILE, Target, linear, widen};
+use super::ops::check_head;
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::kernels;
@@ -149,6 +151,13 @@ impl Decode for Cpu<T> {
         check_shape("logits", "z", z.shape(), (h.rows, vocab));
         let target = Target::Acc(Out::new(&mut z.data));
         linear(&self.engine, target, &h.data[..h.len()], &w.data);
+    }
+
+    #[track_caller]
+    fn logp(&self, out: HeadOut<'_, Buffer<f32>>, z: &Mat<Buffer<f32>>, targets: &Vec<u32>, temperature: f64) {
+        check_shape("logp", "z", z.shape(), (targets.len(), z.cols));
+        check_head("logp", &out, targets, z.cols);
+        head::logp(&self.engine, out, &z.data[..z.len()], z.cols, targets, temperature);
     }
 }
 }

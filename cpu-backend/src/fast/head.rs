@@ -38,7 +38,7 @@ const PARTIAL: usize = 3;
 /// `Ops::head`.
 pub(super) fn head<T: Elem>(
     engine: &Engine,
-    out: HeadOut<'_, Buffer<f32>>,
+    mut out: HeadOut<'_, Buffer<f32>>,
     h: &[T],
     w: &Weight<T>,
     targets: &[u32],
@@ -61,25 +61,57 @@ pub(super) fn head<T: Elem>(
             forward(level, outs.0, outs.1, h, w, targets, block, inverse, scratch);
         });
         for i in 0..rows {
-            let (mut m, mut sum, mut moment) = (f32::NEG_INFINITY, 0.0, 0.0);
             let parts = &partial[i * blocks * PARTIAL..][..blocks * PARTIAL];
-            for part in parts.chunks_exact(PARTIAL) {
-                // NaN must not be lost in a maximum.
-                m = if part[0] > m || part[0].is_nan() { part[0] } else { m };
-            }
-            for part in parts.chunks_exact(PARTIAL) {
-                let down = part[0] - m;
-                let factor = libm::expf(down);
-                sum += factor * part[1];
-                moment += factor * (part[2] + down * part[1]);
-            }
-            let log = libm::logf(sum);
-            out.logp.data[start + i] = chosen[i] - m - log;
-            out.entropy.data[start + i] = log - moment / sum;
-            out.lse.data[start + i] = m + log;
-            out.best.data[start + i] = -log;
+            put_together(&mut out, start + i, parts, chosen[i]);
         }
     }
+}
+
+/// `Decode::logp`: [`head`] from logits (n, V) that are there already, by the same sums.
+pub(super) fn logp(
+    engine: &Engine,
+    mut out: HeadOut<'_, Buffer<f32>>,
+    z: &[f32],
+    vocab: usize,
+    targets: &[u32],
+    temperature: f64,
+) {
+    let level = engine.level;
+    let blocks = vocab.div_ceil(BLOCK);
+    let inverse = (1.0 / temperature) as f32;
+    let mut team = engine.team();
+    let team = &mut *team;
+    let partial = team.rooms.a.get::<f32>(targets.len() * blocks * PARTIAL);
+    let sums = Out::new(&mut *partial);
+    team.pool.run(targets.len(), &|i, scratch| {
+        // SAFETY: each item has the sums of its row.
+        let sums = unsafe { sums.slice(i * blocks * PARTIAL, blocks * PARTIAL) };
+        row_statistics(level, sums, &z[i * vocab..(i + 1) * vocab], inverse, scratch);
+    });
+    for (i, &target) in targets.iter().enumerate() {
+        let parts = &partial[i * blocks * PARTIAL..][..blocks * PARTIAL];
+        put_together(&mut out, i, parts, z[i * vocab + target as usize] * inverse);
+    }
+}
+
+/// Row i of the head's outputs, from what its blocks left and the target's logit.
+fn put_together(out: &mut HeadOut<'_, Buffer<f32>>, i: usize, parts: &[f32], chosen: f32) {
+    let (mut m, mut sum, mut moment) = (f32::NEG_INFINITY, 0.0, 0.0);
+    for part in parts.chunks_exact(PARTIAL) {
+        // NaN must not be lost in a maximum.
+        m = if part[0] > m || part[0].is_nan() { part[0] } else { m };
+    }
+    for part in parts.chunks_exact(PARTIAL) {
+        let down = part[0] - m;
+        let factor = libm::expf(down);
+        sum += factor * part[1];
+        moment += factor * (part[2] + down * part[1]);
+    }
+    let log = libm::logf(sum);
+    out.logp.data[i] = chosen - m - log;
+    out.entropy.data[i] = log - moment / sum;
+    out.lse.data[i] = m + log;
+    out.best.data[i] = -log;
 }
 
 /// What the backward pass reads of each row.
@@ -295,6 +327,15 @@ kernels! {
                     unsafe { chosen.put(row, z[target % BLOCK]) };
                 }
             }
+        }
+    }
+
+    /// What each block leaves of a row of logits.
+    fn row_statistics(s, sums: &mut [f32], z: &[f32], inverse: f32, scratch: &mut Scratch) {
+        let block = scratch.a.get::<f32>(BLOCK);
+        for (sums, z) in sums.chunks_exact_mut(PARTIAL).zip(z.chunks(BLOCK)) {
+            block[..z.len()].copy_from_slice(z);
+            sums.copy_from_slice(&statistics(s, block, z.len(), inverse));
         }
     }
 

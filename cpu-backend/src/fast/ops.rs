@@ -39,6 +39,20 @@ impl<T: Elem> Cpu<T> {
     }
 }
 
+/// Shapes of what the head says of so many targets, and the targets themselves.
+#[track_caller]
+pub(super) fn check_head(op: &str, out: &HeadOut<'_, Buffer<f32>>, targets: &[u32], vocab: usize) {
+    for (what, x) in [
+        ("logp", &out.logp),
+        ("entropy", &out.entropy),
+        ("lse", &out.lse),
+        ("best", &out.best),
+    ] {
+        check_shape(op, what, x.shape(), (targets.len(), 1));
+    }
+    check_rows(op, targets, vocab);
+}
+
 #[track_caller]
 fn check_rows(op: &str, rows: &[u32], below: usize) {
     if let Some(row) = rows.iter().find(|&&row| row as usize >= below) {
@@ -325,15 +339,7 @@ impl Ops for Cpu<T> {
         let (vocab, c) = shape(w);
         let p = targets.len();
         check_shape("head", "h", h.shape(), (p, c));
-        for (what, x) in [
-            ("logp", &out.logp),
-            ("entropy", &out.entropy),
-            ("lse", &out.lse),
-            ("best", &out.best),
-        ] {
-            check_shape("head", what, x.shape(), (p, 1));
-        }
-        check_rows("head", targets, vocab);
+        check_head("head", &out, targets, vocab);
         head(&self.engine, out, &h.data[..h.len()], &w.data, targets, temperature);
     }
 

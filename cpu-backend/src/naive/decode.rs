@@ -1,12 +1,12 @@
 //! The KV cache: the keys and the values of each layer, one position a row.
 use alloc::vec::Vec;
 
-use kernel::backend::{CacheShape, Decode, Heads, Paths, Qkv};
+use kernel::backend::{CacheShape, Decode, HeadOut, Heads, Paths, Qkv};
 use kernel::mat::{Accum, Mat, check_shape};
 
 use super::memory::{OutOfMemory, zeros};
 use super::rows::{Matrix, Rows};
-use super::{attention, linear};
+use super::{attention, head, linear};
 use crate::Cpu;
 
 /// Keys and values of every layer, each (rows, K D).
@@ -49,5 +49,10 @@ impl Decode for Cpu<f64> {
     #[track_caller]
     fn logits(&self, z: &mut Mat<Vec<f64>>, h: &Mat<Vec<f64>>, w: &Mat<Vec<f64>>) {
         linear::linear("logits", z, h, w, None, Accum::Replace);
+    }
+
+    #[track_caller]
+    fn logp(&self, out: HeadOut<'_, Vec<f64>>, z: &Mat<Vec<f64>>, targets: &Vec<u32>, temperature: f64) {
+        head::logp(out, z, targets, temperature);
     }
 }

@@ -14,38 +14,59 @@ fn logits(h: &[f64], w: &Matrix, temperature: f64) -> Vec<f64> {
 #[track_caller]
 fn check(op: &str, columns: &[(&str, &Matrix)], h: &Matrix, w: &Matrix, targets: &[u32]) {
     check_shape(op, "w", w.shape(), (w.rows, h.cols));
-    check_shape(op, "targets, as a column,", (targets.len(), 1), (h.rows, 1));
+    check_columns(op, columns, h.rows, w.rows, targets);
+}
+
+#[track_caller]
+fn check_columns(op: &str, columns: &[(&str, &Matrix)], rows: usize, vocab: usize, targets: &[u32]) {
+    check_shape(op, "targets, as a column,", (targets.len(), 1), (rows, 1));
     for (what, x) in columns {
-        check_shape(op, what, x.shape(), (h.rows, 1));
+        check_shape(op, what, x.shape(), (rows, 1));
     }
     for &y in targets {
         assert!(
-            (y as usize) < w.rows,
-            "{op}: target {y} is outside the vocabulary of {}",
-            w.rows
+            (y as usize) < vocab,
+            "{op}: target {y} is outside the vocabulary of {vocab}"
         );
     }
 }
 
 /// logp = z_y - lse, lse = log sum_j exp z_j, entropy = -sum_j p_j log p_j.
 #[track_caller]
-pub(super) fn head(out: HeadOut<'_, Vec<f64>>, h: &Matrix, w: &Matrix, targets: &[u32], temperature: f64) {
-    let columns = [
+pub(super) fn head(mut out: HeadOut<'_, Vec<f64>>, h: &Matrix, w: &Matrix, targets: &[u32], temperature: f64) {
+    check("head", &columns(&out), h, w, targets);
+    for (i, &y) in targets.iter().enumerate() {
+        put(&mut out, i, &logits(h.row(i), w, temperature), y);
+    }
+}
+
+/// The same from logits (n, V) before the temperature.
+#[track_caller]
+pub(super) fn logp(mut out: HeadOut<'_, Vec<f64>>, z: &Matrix, targets: &[u32], temperature: f64) {
+    check_columns("logp", &columns(&out), z.rows, z.cols, targets);
+    for (i, &y) in targets.iter().enumerate() {
+        let z: Vec<f64> = z.row(i).iter().map(|z| z / temperature).collect();
+        put(&mut out, i, &z, y);
+    }
+}
+
+fn columns<'a>(out: &'a HeadOut<'_, Vec<f64>>) -> [(&'static str, &'a Matrix); 4] {
+    [
         ("logp", &*out.logp),
         ("entropy", &*out.entropy),
         ("lse", &*out.lse),
         ("best", &*out.best),
-    ];
-    check("head", &columns, h, w, targets);
-    for (i, &y) in targets.iter().enumerate() {
-        let z = logits(h.row(i), w, temperature);
-        let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let lse = max + libm::log(z.iter().map(|z| libm::exp(z - max)).sum());
-        out.logp.data[i] = z[y as usize] - lse;
-        out.entropy.data[i] = -z.iter().map(|z| libm::exp(z - lse) * (z - lse)).sum::<f64>();
-        out.lse.data[i] = lse;
-        out.best.data[i] = max - lse;
-    }
+    ]
+}
+
+/// Row i, from its scaled logits.
+fn put(out: &mut HeadOut<'_, Vec<f64>>, i: usize, z: &[f64], y: u32) {
+    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let lse = max + libm::log(z.iter().map(|z| libm::exp(z - max)).sum());
+    out.logp.data[i] = z[y as usize] - lse;
+    out.entropy.data[i] = -z.iter().map(|z| libm::exp(z - lse) * (z - lse)).sum::<f64>();
+    out.lse.data[i] = lse;
+    out.best.data[i] = max - lse;
 }
 
 /// d logp / dz_j = (e_y - p)_j and d H / dz_j = -p_j (log p_j + H); z = h w' / temperature.

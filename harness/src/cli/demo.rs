@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use proximal::checkpoint::Stop;
-use proximal::demo;
+use proximal::demo::{self, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,30 +44,40 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut outcomes = Vec::new();
     for &seed in &args.seeds {
         if !args.json {
-            println!("seed {seed}: a model of random weights learns to add two numbers by supervised fine-tuning");
+            println!("seed {seed}: a model of random weights learns to add two numbers, by five trainers");
         }
-        outcomes.push(demo::sft(&args.output.join(format!("seed-{seed}")), seed, &stop)?);
+        let folder = args.output.join(format!("seed-{seed}"));
+        outcomes.extend(demo::run(&folder, seed, &stop, |o| {
+            eprintln!("{}: {:.1} s", o.trainer, o.seconds);
+        })?);
     }
     if args.json {
-        let report = serde_json::json!({
-            "trainers": [{ "trainer": "sft", "metric": "accuracy", "seeds": outcomes }],
-        });
+        let of = |trainer: &str| -> Vec<&Outcome> { outcomes.iter().filter(|o| o.trainer == trainer).collect() };
+        let trainers: Vec<_> = outcomes
+            .iter()
+            .take(outcomes.len() / args.seeds.len())
+            .map(|o| serde_json::json!({ "trainer": o.trainer, "metric": "accuracy", "seeds": of(o.trainer) }))
+            .collect();
+        let report = serde_json::json!({ "trainers": trainers });
         println!("{report:#}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\ntrainer  seed  accuracy before  after  seconds");
+    println!("\ntrainer  seed  accuracy before  after  KL to start  seconds");
     for o in &outcomes {
         println!(
-            "sft      {:4}  {:15.1}%  {:4.1}%  {:7.1}",
+            "{:7}  {:4}  {:14.1}%  {:4.1}%  {:11.3}  {:7.1}",
+            o.trainer,
             o.seed,
             100.0 * o.before,
             100.0 * o.after,
+            o.kl,
             o.seconds
         );
     }
+    println!("SFT began with random weights, the others with a model that SFT had half taught.");
     if let Some(o) = outcomes.first() {
         let model = o.model.display();
-        println!("\nThe trained model is a Hugging Face folder. Ask it:");
+        println!("\nThe trained models are Hugging Face folders. Ask one:");
         println!("  proximal generate --model {model} --prompt \"12+34\"");
         println!("Train it further, or train your own model, on your own data:");
         println!("  proximal sft --model {model} --dataset your.jsonl --output_dir out");

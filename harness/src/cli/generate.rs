@@ -9,7 +9,7 @@ use kernel::backend::{Decode, Vector};
 use kernel::mat::Use;
 use kernel::params::ValueHead;
 use kernel::transformer::Model;
-use model_qwen2::generate::{Event, Generator, Request, Settings};
+use model_qwen2::generate::{Event, Generator, Record, Request, Settings};
 use model_qwen2::tensors::Element;
 use model_qwen2::tokenizer::{Decoding, TextStream};
 use proximal::assets::Assets;
@@ -85,6 +85,8 @@ impl Work for Generate<'_> {
             sampling: args.sampling.sampling()?,
             seed: args.sampling.seed(),
             stop: assets.stop_tokens(),
+            stop_when: None,
+            record: Record::Nothing,
             batch: 1,
             cache_rows: prompt.len() + args.max_new_tokens,
         };
@@ -93,7 +95,7 @@ impl Work for Generate<'_> {
         let begin = Instant::now();
         generator.submit(Request {
             id: 0,
-            completion: 0,
+            completions: 1,
             prompt: prompt.clone(),
             max_new_tokens: args.max_new_tokens,
         });
@@ -110,7 +112,7 @@ impl Work for Generate<'_> {
                             std::io::stdout().flush()?;
                         }
                     }
-                    Event::Done { tokens, .. } => all = tokens,
+                    Event::Done(completion) => all = completion.tokens,
                     Event::Refused { reason, .. } => bail!("{reason}"),
                 }
             }

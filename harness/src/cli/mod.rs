@@ -3,8 +3,9 @@ mod convert;
 mod demo;
 mod eval;
 mod generate;
+mod pairs;
 mod sampling;
-mod sft;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -34,11 +35,28 @@ enum Command {
     Demo(demo::Args),
     /// Fine-tune a model on answers
     #[command(disable_help_flag = true)]
-    Sft(sft::Args),
+    Sft(train::Args),
+    /// Train a model on pairs of a better and a worse answer
+    #[command(disable_help_flag = true)]
+    Dpo(train::Args),
+    /// Train a model on its own answers, each compared with others to the same prompt
+    #[command(disable_help_flag = true)]
+    Grpo(train::Args),
+    /// The same by REINFORCE, each answer against the mean of the others
+    #[command(disable_help_flag = true)]
+    Rloo(train::Args),
+    /// Train a model on its own answers with a critic and clipped steps
+    #[command(disable_help_flag = true)]
+    Ppo(train::Args),
+    /// Train a model on its own answers within a trust region
+    #[command(disable_help_flag = true)]
+    Trpo(train::Args),
     /// Answer one prompt
     Generate(generate::Args),
     /// Answer every prompt of a dataset, into JSON lines; goes on where it stopped
     Eval(eval::Args),
+    /// Make preference pairs: answer prompts and rewrite the answers; goes on where it stopped
+    Pairs(pairs::Args),
     /// Make a Hugging Face folder of a GGUF file
     Convert(convert::Args),
     /// Check gradient cases on disk against this code's numbers
@@ -50,9 +68,15 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
-        Command::Sft(args) => sft::run(args),
+        Command::Sft(args) => train::run(args, proximal::sft::run),
+        Command::Dpo(args) => train::run(args, proximal::dpo::run),
+        Command::Grpo(args) => train::run(args, proximal::grpo::run_grpo),
+        Command::Rloo(args) => train::run(args, proximal::grpo::run_rloo),
+        Command::Ppo(args) => train::run(args, proximal::ppo::run),
+        Command::Trpo(args) => train::run(args, proximal::trpo::run),
         Command::Generate(args) => generate::run(&args),
         Command::Eval(args) => eval::run(args),
+        Command::Pairs(args) => pairs::run(args),
         Command::Convert(args) => convert::run(&args),
         Command::Verify(args) => verify::run(&args),
     };

@@ -1,8 +1,8 @@
 //! From a file and flags to a checked configuration. Flags win over the file; every complaint names its place.
 use super::keys::{Given, Key, Keys};
 use super::nearest::known;
-use super::shared::{Shared, Switches};
-use super::whole::{Config, Place, Trainer, all_keys};
+use super::shared::Switches;
+use super::whole::{Config, Place, Trainer, all_keys, shared_keys};
 use super::{refused, value};
 use model_qwen2::{Error, Result};
 use std::collections::BTreeMap;
@@ -247,7 +247,7 @@ fn help<K: Trainer>() -> String {
     );
     let groups = [
         (K::COMMAND, K::keys()),
-        ("every trainer", Shared::keys()),
+        ("every trainer", shared_keys::<K>()),
         ("this run only", Switches::keys()),
     ];
     for (title, keys) in groups {

@@ -108,6 +108,23 @@ const REFUSED: &[(&str, &str)] = &[
     ("do_train", "the subcommand says it; leave it out"),
     ("do_eval", "the subcommand says it; use eval_strategy"),
     ("do_predict", "use proximal eval"),
+    ("disable_dropout", "there is no dropout; leave it out"),
+    (
+        "reference_free",
+        "there always is a reference; loss_type = \"sft\" does without",
+    ),
+    ("rpo_alpha", "use loss_type = [\"sigmoid\", \"sft\"] and loss_weights"),
+    ("force_use_ref_model", "use ref_model"),
+    ("ref_model_name_or_path", "use ref_model"),
+    ("ref_model_init_kwargs", "use dtype and ref_model"),
+    (
+        "max_prompt_length",
+        "TRL 1 has no such key; use max_length, or leave long prompts out of the data",
+    ),
+    (
+        "generate_during_eval",
+        "use questions, or proximal eval on a checkpoint",
+    ),
     ("save_only_model", "a checkpoint is always complete; leave it out"),
 ];
 

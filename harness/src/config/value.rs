@@ -177,7 +177,11 @@ impl<T: Value> Value for Vec<T> {
         format!("a list, each {}", T::expected())
     }
     fn from_toml(value: &toml::Value) -> Option<Self> {
-        value.as_array()?.iter().map(T::from_toml).collect()
+        match value {
+            toml::Value::Array(list) => list.iter().map(T::from_toml).collect(),
+            // One alone, as TRL takes it.
+            one => T::from_toml(one).map(|one| vec![one]),
+        }
     }
     fn to_toml(&self) -> Option<toml::Value> {
         self.iter()

@@ -13,12 +13,17 @@ pub trait Trainer: Keys {
     /// The subcommand's name.
     const COMMAND: &'static str;
 
+    /// The shared keys, where this trainer's defaults differ from [`Shared::default`].
+    fn shared() -> Shared {
+        Shared::default()
+    }
+
     /// Checks what involves several keys.
     fn validate(config: &Config<Self>) -> Result<()>;
 }
 
 /// A trainer's whole configuration. In code, start from `Config::default()` and set fields.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Config<K> {
     /// What every trainer has.
     pub shared: Shared,
@@ -27,6 +32,17 @@ pub struct Config<K> {
     /// How to run; not saved.
     pub switches: Switches,
     pub(super) places: BTreeMap<String, Place>,
+}
+
+impl<K: Trainer> Default for Config<K> {
+    fn default() -> Self {
+        Self {
+            shared: K::shared(),
+            own: K::default(),
+            switches: Switches::default(),
+            places: BTreeMap::new(),
+        }
+    }
 }
 
 /// Where a key was given: the file (or "command line"), and the field within it.
@@ -43,6 +59,14 @@ impl Place {
 }
 
 impl<K: Trainer> Config<K> {
+    /// The trainer's defaults beside these shared keys.
+    pub fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            ..Self::default()
+        }
+    }
+
     /// Checks what involves several keys. [`super::parse`] calls it; call it again after setting fields in code.
     ///
     /// # Errors
@@ -113,7 +137,7 @@ impl<K: Trainer> Config<K> {
     pub fn invalid(&self, key: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
         let mut known = key;
         loop {
-            match (self.places.get(known), known.rsplit_once('.')) {
+            match (self.places.get(known), known.rsplit_once(['.', '['])) {
                 (Some(place), _) => return place.invalid(expected, found),
                 (None, Some((outer, _))) => known = outer,
                 (None, None) => return Error::invalid("configuration", key, expected, found),
@@ -169,5 +193,15 @@ impl<K: Trainer> Config<K> {
 
 /// The table of all keys that a trainer takes.
 pub(super) fn all_keys<K: Trainer>() -> Vec<Key> {
-    [Shared::keys(), K::keys(), Switches::keys()].concat()
+    [shared_keys::<K>(), K::keys(), Switches::keys()].concat()
+}
+
+/// The keys of every trainer with this one's defaults.
+pub(super) fn shared_keys<K: Trainer>() -> Vec<Key> {
+    let defaults = K::shared().to_toml();
+    let mut keys = Shared::keys();
+    for key in keys.iter_mut().filter(|key| key.default.is_some()) {
+        key.default = defaults.get(key.name).cloned();
+    }
+    keys
 }

@@ -9,7 +9,7 @@ use std::str::Chars;
 mod tests;
 
 /// The functions, as an error lists them.
-pub const FUNCTIONS: [&str; 9] = [
+pub const FUNCTIONS: [&str; 10] = [
     "word_count",
     "char_count",
     "line_count",
@@ -17,6 +17,7 @@ pub const FUNCTIONS: [&str; 9] = [
     "lower",
     "trim",
     "extract",
+    "replace",
     "round_to",
     "default",
 ];
@@ -28,12 +29,14 @@ pub(super) enum Expression {
     Column(String),
     /// A function of one text.
     Unary(Unary, Box<Self>),
-    /// The first group of the first match (the whole match where there is no group), or `default` without one.
+    /// The first group of the first match (the whole match where there is no group), or what stands in for one.
     Extract {
         text: Box<Self>,
         pattern: Regex,
-        default: Option<String>,
+        otherwise: Otherwise,
     },
+    /// Every occurrence of the first text replaced with the second.
+    Replace(Box<Self>, String, String),
     /// The nearest multiple, halves up.
     RoundTo(Box<Self>, i64),
     /// The text where the column is null or not there.
@@ -53,6 +56,17 @@ pub(super) enum Unary {
     Lower,
     /// Without white space at both ends.
     Trim,
+}
+
+/// What `extract` gives where nothing matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Otherwise {
+    /// An error.
+    Error,
+    /// Null, and so do the functions around it.
+    Null,
+    /// This text.
+    Text(String),
 }
 
 /// What stands between the brackets.
@@ -86,11 +100,14 @@ impl Expression {
     pub fn columns(&self) -> Vec<&str> {
         match self {
             Self::Column(name) | Self::Default(name, _) => vec![name],
-            Self::Unary(_, inner) | Self::RoundTo(inner, _) | Self::Extract { text: inner, .. } => inner.columns(),
+            Self::Unary(_, inner)
+            | Self::RoundTo(inner, _)
+            | Self::Replace(inner, ..)
+            | Self::Extract { text: inner, .. } => inner.columns(),
         }
     }
 
-    /// Its value in `row`: a string, or an integer from the functions that count.
+    /// Its value in `row`: a string, an integer from the functions that count, or null from `extract`.
     pub fn eval(&self, row: &Row) -> Result<Value, Fault> {
         match self {
             Self::Column(name) => match row.get(name) {
@@ -102,7 +119,9 @@ impl Expression {
                 None => Err(missing(name, row)),
             },
             Self::Unary(function, inner) => {
-                let text = inner.text(row)?;
+                let Some(text) = inner.argument(row)? else {
+                    return Ok(Value::Null);
+                };
                 Ok(match function {
                     Unary::WordCount => text.split_whitespace().count().into(),
                     Unary::CharCount => text.chars().count().into(),
@@ -112,20 +131,35 @@ impl Expression {
                     Unary::Trim => text.trim().into(),
                 })
             }
-            Self::Extract { text, pattern, default } => {
-                let text = text.text(row)?;
+            Self::Extract {
+                text,
+                pattern,
+                otherwise,
+            } => {
+                let Some(text) = text.argument(row)? else {
+                    return Ok(Value::Null);
+                };
                 let found = pattern.captures(&text).and_then(|c| c.get(1).or(c.get(0)));
-                match (found, default) {
+                match (found, otherwise) {
                     (Some(found), _) => Ok(found.as_str().into()),
-                    (None, Some(default)) => Ok(default.as_str().into()),
-                    (None, None) => Err(Fault::new(
-                        format!("a match of {pattern} (a third argument to extract stands in for one)"),
+                    (None, Otherwise::Text(text)) => Ok(text.as_str().into()),
+                    (None, Otherwise::Null) => Ok(Value::Null),
+                    (None, Otherwise::Error) => Err(Fault::new(
+                        format!(
+                            "a match of {pattern} (a third argument to extract, null or a text, stands in for one)"
+                        ),
                         format!("none in {:?}", shortened(&text)),
                     )),
                 }
             }
+            Self::Replace(inner, from, to) => Ok(match inner.argument(row)? {
+                Some(text) => text.replace(from.as_str(), to).into(),
+                None => Value::Null,
+            }),
             Self::RoundTo(inner, multiple) => {
-                let text = inner.text(row)?;
+                let Some(text) = inner.argument(row)? else {
+                    return Ok(Value::Null);
+                };
                 let number: f64 = text
                     .trim()
                     .parse()
@@ -139,10 +173,22 @@ impl Expression {
         }
     }
 
-    /// [`Self::eval`] as text: lists and objects as compact JSON.
+    /// [`Self::eval`] as text, for a template: lists and objects as compact JSON; null is an error.
     pub fn text(&self, row: &Row) -> Result<String, Fault> {
-        let value = self.eval(row)?;
-        Ok(scalar_text(&value).unwrap_or_else(|| value.to_string()))
+        self.argument(row)?.ok_or_else(|| {
+            Fault::new(
+                "a text (extract(column, 'pattern', 'text') gives one without a match)",
+                "null",
+            )
+        })
+    }
+
+    /// The same for the function around it; `None` is null.
+    fn argument(&self, row: &Row) -> Result<Option<String>, Fault> {
+        Ok(match self.eval(row)? {
+            Value::Null => None,
+            value => Some(scalar_text(&value).unwrap_or_else(|| value.to_string())),
+        })
     }
 }
 
@@ -247,12 +293,17 @@ impl Parser<'_> {
                 _ => Err(usage(&format!("{name}(column)"))),
             },
             ("extract", _) => {
-                let (text, pattern, default) = match three {
-                    (Some(E(text)), Some(Text(pattern)), None, _) => (text, pattern, None),
-                    (Some(E(text)), Some(Text(pattern)), Some(Text(default)), None) => (text, pattern, Some(default)),
+                let (text, pattern, otherwise) = match three {
+                    (Some(E(text)), Some(Text(pattern)), None, _) => (text, pattern, Otherwise::Error),
+                    (Some(E(text)), Some(Text(pattern)), Some(Text(other)), None) => {
+                        (text, pattern, Otherwise::Text(other))
+                    }
+                    (Some(E(text)), Some(Text(pattern)), Some(E(Expression::Column(null))), None) if null == "null" => {
+                        (text, pattern, Otherwise::Null)
+                    }
                     _ => {
                         return Err(usage(
-                            "extract(column, 'regular expression') or extract(column, 'regular expression', 'default')",
+                            "extract(column, 'regular expression'), and as a third argument 'default' or null",
                         ));
                     }
                 };
@@ -261,9 +312,15 @@ impl Parser<'_> {
                 Ok(Expression::Extract {
                     text: Box::new(text),
                     pattern,
-                    default,
+                    otherwise,
                 })
             }
+            ("replace", _) => match three {
+                (Some(E(inner)), Some(Text(from)), Some(Text(to)), None) if !from.is_empty() => {
+                    Ok(Expression::Replace(Box::new(inner), from, to))
+                }
+                _ => Err(usage("replace(column, 'text', 'other text')")),
+            },
             ("round_to", _) => match three {
                 (Some(E(inner)), Some(Number(multiple)), None, _) if multiple > 0 => {
                     Ok(Expression::RoundTo(Box::new(inner), multiple))

@@ -6,7 +6,7 @@ use super::join::{FIRST_FEW, JoinReport, join};
 use super::layout::Layout;
 use super::nearest::one_of;
 use super::read::read_tables;
-use super::row::{Fault, Place, Row, Table};
+use super::row::{Fault, Place, Row, Table, columns};
 use super::sample::Sample;
 use super::shuffle::permutation;
 use super::slice::parse;
@@ -39,6 +39,8 @@ pub struct Item {
     pub variables: Row,
     /// Columns that play no role, or those that `pass_through` names.
     pub columns: Row,
+    /// Every column of the row, those of joins and functions too: what rewards see.
+    pub row: Row,
     /// The row's number in the split, from 0, counted before anything is left out.
     pub index: usize,
     /// Where the row is.
@@ -51,6 +53,12 @@ impl Dataset {
         let mut all = self.variables.clone();
         all.extend(self.items[i].variables.clone());
         all
+    }
+
+    /// The columns of the dataset, each once, in the order of first sight.
+    pub fn columns(&self) -> Vec<String> {
+        let rows = self.items.iter().map(|item| &item.row);
+        columns(rows)
     }
 
     /// The file of sample `i`, for messages beside [`Item::place`].
@@ -134,9 +142,9 @@ pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Da
     let layout = Layout::find(config, &table)?;
     check_options(config, &layout, &table)?;
     let mut items = Vec::with_capacity(table.rows.len());
-    for (i, row) in table.rows.iter().enumerate() {
+    for (i, row) in std::mem::take(&mut table.rows).into_iter().enumerate() {
         let at = |field: &str| format!("{}, {field}", table.places[i]);
-        let sample = sample(config, &layout, row).map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
+        let sample = sample(config, &layout, &row).map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
         if let Some(part) = sample.empty_part() {
             if config.empty == Empty::Error {
                 let expected = format!("{part} with something in it (empty = \"drop\" leaves such samples out)");
@@ -150,12 +158,13 @@ pub fn load(config: &DatasetConfig, base_dir: &Path, split: Split) -> Result<(Da
             }
             continue;
         }
-        let variables = variables(&layout, row).map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
-        let columns = pass_through(config, &layout, row);
+        let variables = variables(&layout, &row).map_err(|(field, fault)| fault.at(table.file(i), at(&field)))?;
+        let columns = pass_through(config, &layout, &row);
         items.push(Item {
             sample,
             variables,
             columns,
+            row,
             index: index[i],
             place: table.places[i],
         });

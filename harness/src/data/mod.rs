@@ -37,6 +37,7 @@ pub use config::{DatasetConfig, DatasetType, Empty, Join, Paths, Role, Split, Te
 pub use expression::FUNCTIONS;
 pub use join::JoinReport;
 pub use load::{Dataset, Item, Report, load};
+pub(crate) use nearest::one_of;
 pub use pack::{Piece, Strategy, Truncation, TruncationMode, pack, truncate};
 pub use read::{EXTENSIONS, read_table};
 pub use row::{Place, Row, Table, Unit};

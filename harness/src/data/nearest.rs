@@ -5,7 +5,7 @@ use crate::edit_distance::distance;
 mod tests;
 
 /// "one of a, b, c", with the nearest to `wanted` in front when one is near.
-pub(super) fn one_of<S: AsRef<str>>(wanted: &str, known: &[S]) -> String {
+pub(crate) fn one_of<S: AsRef<str>>(wanted: &str, known: &[S]) -> String {
     let list = known.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     match nearest(wanted, known) {
         Some(name) => format!("one of {list} (did you mean {name}?)"),

@@ -89,10 +89,10 @@ impl Table {
 }
 
 /// The union of the rows' keys, in the order of first sight.
-pub(super) fn columns(rows: &[Row]) -> Vec<String> {
+pub(super) fn columns<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<String> {
     let mut seen: HashSet<&str> = HashSet::new();
     let mut columns = Vec::new();
-    for key in rows.iter().flat_map(Row::keys) {
+    for key in rows.into_iter().flat_map(Row::keys) {
         if seen.insert(key) {
             columns.push(key.clone());
         }

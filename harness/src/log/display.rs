@@ -10,7 +10,6 @@ pub struct Display {
     first: u64,
     step: u64,
     tokens: u64,
-    loss: f64,
     begin: Instant,
 }
 
@@ -48,18 +47,22 @@ impl Display {
             first,
             step: first,
             tokens: 0,
-            loss: f64::NAN,
             begin: Instant::now(),
         }
     }
 
-    /// A step is done: its loss, and the tokens that it trained on.
-    pub fn progress(&mut self, step: u64, loss: f64, tokens: u64) {
-        (self.step, self.loss) = (step, loss);
+    /// A step is done: some numbers of it (loss, reward, KL), and the tokens that it had.
+    pub fn progress(&mut self, step: u64, shown: &[(&str, f64)], tokens: u64) {
+        self.step = step;
         self.tokens += tokens;
         if let Out::Bar(bar) = &self.out {
             bar.set_position(step);
-            bar.set_message(format!("loss {} {}", short(loss), self.speed(self.begin.elapsed())));
+            let mut message: String = shown
+                .iter()
+                .map(|(name, value)| format!("{name} {} ", short(*value)))
+                .collect();
+            message += &self.speed(self.begin.elapsed());
+            bar.set_message(message);
         }
     }
 

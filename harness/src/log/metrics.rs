@@ -1,4 +1,4 @@
-//! metrics.jsonl.
+//! metrics.jsonl, and other JSON lines with a step.
 use super::Start;
 use model_qwen2::{Error, Result};
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// The open metrics.jsonl.
+/// The open file.
 #[derive(Debug)]
 pub struct Metrics {
     file: File,
@@ -47,7 +47,15 @@ impl Metrics {
         let mut object = Map::new();
         object.insert("step".into(), step.into());
         object.extend(values.iter().map(|(name, value)| ((*name).to_owned(), number(*value))));
-        let line = format!("{}\n", Value::Object(object));
+        self.write(&Value::Object(object))
+    }
+
+    /// Writes one line, an object with a `step`.
+    ///
+    /// # Errors
+    /// `Error::Io`.
+    pub fn write(&mut self, object: &Value) -> Result<()> {
+        let line = format!("{object}\n");
         // One write, so that only a killed process leaves a part of a line.
         self.file
             .write_all(line.as_bytes())
@@ -58,7 +66,7 @@ impl Metrics {
     ///
     /// # Errors
     /// `Error::Io`.
-    pub fn sync(&mut self) -> Result<()> {
+    pub fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io(&self.path, "sync"))
     }
 }

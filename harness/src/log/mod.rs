@@ -57,9 +57,9 @@ impl Logger {
         })
     }
 
-    /// Says that `step` is done, with its loss and its number of tokens: moves the bar, writes nothing.
-    pub fn progress(&mut self, step: u64, loss: f64, tokens: u64) {
-        self.display.progress(step, loss, tokens);
+    /// Says that `step` is done, with some numbers of it and how many tokens it had: moves the bar, writes nothing.
+    pub fn progress(&mut self, step: u64, shown: &[(&str, f64)], tokens: u64) {
+        self.display.progress(step, shown, tokens);
     }
 
     /// Logs metrics by TRL's names; those of an evaluation begin with `eval_`. Each call is one line, flushed.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 /// One line a step, and an evaluation every second step.
 fn train(logger: &mut Logger, steps: std::ops::RangeInclusive<u64>) {
     for step in steps {
-        logger.progress(step, 1.0 / step as f64, 10);
+        logger.progress(step, &[("loss", 1.0 / step as f64)], 10);
         logger
             .log(
                 step,
@@ -176,7 +176,7 @@ impl Write for Shared {
 fn lines_show_step_metrics_speed_and_time_left() {
     let out = Shared::default();
     let mut display = Display::lines(out.clone(), 30, 10);
-    display.progress(20, 2.5, 1000);
+    display.progress(20, &[("loss", 2.5)], 1000);
     display.log(
         20,
         &[("loss", 2.5), ("learning_rate", 1.25e-5), ("num_tokens", 123456.0)],

@@ -1,6 +1,7 @@
 //! Which examples an optimizer step sees: a pure function of the step's number, so that a run resumes from that alone.
 use std::cell::RefCell;
 
+use crate::config::Shared;
 use crate::data::permutation;
 
 /// The order of a run's data. As transformers' Trainer: micro-batches of `batch` examples, `accumulation` of them to an
@@ -36,6 +37,17 @@ impl Plan {
         };
         plan.steps = max_steps.unwrap_or_else(|| (epochs * plan.steps_per_epoch() as f64).ceil() as u64);
         plan
+    }
+
+    /// The plan of a configuration over so many examples.
+    pub fn of_config(examples: usize, shared: &Shared) -> Self {
+        Self::new(
+            examples,
+            (shared.per_device_train_batch_size, shared.gradient_accumulation_steps),
+            shared.shuffle.then(|| shared.data_seed()),
+            shared.num_train_epochs,
+            u64::try_from(shared.max_steps).ok().filter(|&n| n > 0),
+        )
     }
 
     /// Optimizer steps in all.

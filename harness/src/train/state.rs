@@ -2,18 +2,20 @@
 //!
 //! A checkpoint is a model folder that transformers loads (the f32 masters), with `optimizer.safetensors` (the moments,
 //! f32) and `trainer_state.json` beside it.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use kernel::backend::{Memory, Ops, Vector};
 use kernel::optim::Learner;
+use kernel::params::{Params, Spec};
 use kernel::real::Real;
+use kernel::transformer::Accs;
 use model_qwen2::folder::{self, Folder, file_specs};
 use model_qwen2::tensors::{Dtype, Element, Tensors, write_safetensors};
 use model_qwen2::{Error, tensors};
 use serde::{Deserialize, Serialize};
 
-use super::Window;
+use super::Meter;
 use crate::assets::Assets;
 use crate::checkpoint::{Best, Checkpoint, Writer};
 
@@ -27,10 +29,12 @@ const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 pub struct TrainerState {
     /// Optimizer steps done: the data's cursor too.
     pub step: u64,
+    /// Updates of the parameters: fewer than steps where a trainer left some out.
+    pub updates: u64,
     /// Tokens seen.
     pub num_tokens: u64,
     /// Sums since the last line of the log.
-    pub window: Window,
+    pub meter: Meter,
     /// The best evaluation.
     pub best: Option<Best>,
     /// CRC-32 of the tokenised data: other data is another run.
@@ -43,6 +47,8 @@ pub struct TrainerState {
 
 /// A checkpoint, read.
 pub struct Restored {
+    /// Its folder, for what a trainer itself put there.
+    pub path: PathBuf,
     /// The trainer's part.
     pub state: TrainerState,
     /// The parameters.
@@ -57,6 +63,7 @@ pub fn read_state(path: &Path) -> Result<Restored> {
     let state =
         serde_json::from_str(&text).map_err(|e| Error::invalid(&file, "JSON", "a trainer's state", e.to_string()))?;
     Ok(Restored {
+        path: path.into(),
         state,
         folder: Folder::open(path)?,
         moments: Tensors::open_file(path.join(OPTIMIZER))?,
@@ -76,24 +83,25 @@ impl Restored {
                 b.upload(acc, &view.to_vec::<B::Real>()?)?;
             }
         }
-        learner.steps = self.state.step;
+        learner.steps = self.state.updates;
         Ok(())
     }
 }
 
-/// Writes `checkpoint-<step>` into `output`, whole or not at all.
+/// Writes `checkpoint-<step>` into `output`, whole or not at all; `extra` adds what the trainer itself needs.
 pub fn save_checkpoint<B: Ops + Vector>(
     b: &B,
     output: &Path,
     assets: &Assets,
     learner: &Learner<B>,
     state: &TrainerState,
+    extra: impl FnOnce(&mut Writer) -> Result<()>,
 ) -> Result<Checkpoint>
 where
     B::Real: Element,
 {
     let writer = Writer::begin(output, state.step)?;
-    save_model(b, writer.path(), assets, learner, Dtype::F32)?;
+    save_model(b, writer.path(), assets, learner, Dtype::F32, Heads::All)?;
     let specs: Vec<tensors::Spec> = MOMENTS
         .iter()
         .flat_map(|prefix| {
@@ -114,7 +122,17 @@ where
     let mut writer = writer;
     let text = serde_json::to_vec_pretty(state).context("the trainer's state as JSON")?;
     writer.write(STATE, &text)?;
+    extra(&mut writer)?;
     Ok(writer.commit()?)
+}
+
+/// Whether a model folder gets the learner's value head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heads {
+    /// Yes: a checkpoint, a critic.
+    All,
+    /// No, it goes into value_head.safetensors beside the model: a trained policy.
+    Language,
 }
 
 /// Writes the learner's parameters as a model folder: config.json, weights, tokenizer.
@@ -124,16 +142,57 @@ pub fn save_model<B: Ops + Vector>(
     assets: &Assets,
     learner: &Learner<B>,
     dtype: Dtype,
+    heads: Heads,
 ) -> Result<()>
 where
     B::Real: Element,
 {
     let masters: Vec<_> = learner.masters.iter().collect();
     let (config, generation) = (&assets.folder.config, assets.folder.generation.as_ref());
-    folder::save(path, config, generation, learner.specs(), dtype, |i| {
-        host(b, masters[i])
-    })?;
+    let mut specs = learner.specs().clone();
+    if heads == Heads::Language {
+        specs.value = None;
+    }
+    folder::save(path, config, generation, &specs, dtype, |i| host(b, masters[i]))?;
+    // The value head comes last.
+    let rest = file_specs(learner.specs(), dtype).split_off(specs.iter().count());
+    if !rest.is_empty() {
+        let mut accs = masters[masters.len() - rest.len()..].iter();
+        write_safetensors(path.join("value_head.safetensors"), &rest, |_, sink| {
+            let Some(acc) = accs.next() else {
+                unreachable!("one matrix for each spec")
+            };
+            sink.put(&host(b, acc)?)
+        })?;
+    }
     assets.tokenizer.save(path)?;
+    Ok(())
+}
+
+/// Writes one set of matrices, those of `specs`, as f32 under the parameters' names.
+pub fn write_accs<B: Memory>(b: &B, path: &Path, specs: &Params<Spec>, accs: &Accs<B>) -> Result<()>
+where
+    B::Real: Element,
+{
+    let mut all = accs.iter();
+    Ok(write_safetensors(path, &file_specs(specs, Dtype::F32), |_, sink| {
+        let Some(acc) = all.next() else {
+            unreachable!("one matrix for each spec")
+        };
+        sink.put(&host(b, acc)?)
+    })?)
+}
+
+/// Reads what [`write_accs`] wrote.
+pub fn read_accs<B: Memory>(b: &B, path: &Path, specs: &Params<Spec>, accs: &mut Accs<B>) -> Result<()>
+where
+    B::Real: Element,
+{
+    let tensors = Tensors::open_file(path)?;
+    for (spec, acc) in file_specs(specs, Dtype::F32).iter().zip(accs.iter_mut()) {
+        let values = tensors.get(&spec.name, &spec.shape)?.to_vec::<B::Real>()?;
+        b.upload(acc, &values)?;
+    }
     Ok(())
 }
 

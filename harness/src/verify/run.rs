@@ -171,7 +171,7 @@ fn pass<B: Decode + Vector>(
         let batch = pack(case.folder.config.kernel.vocab, case, &members)?;
         let scores = learner.score(b, &batch, case.temperature)?.clone();
         let log_sum_sq = if step.weighs() {
-            log_sum_sq(&learner.logits(b, scores.logp.len())?, case.folder.config.kernel.vocab)
+            learner.log_sum_sq(b)?
         } else {
             Vec::new()
         };
@@ -263,16 +263,6 @@ fn ranges(case: &Case, members: &[usize]) -> Vec<(usize, Range<usize>)> {
         (i, start..next)
     };
     members.iter().map(one).collect()
-}
-
-/// log sum_v p_v^2 for each row of logits.
-fn log_sum_sq<R: Real>(logits: &[R], vocab: usize) -> Vec<R> {
-    let of = |row: &[R]| {
-        let top = row.iter().fold(f64::NEG_INFINITY, |m, z| m.max(z.to_f64()));
-        let lse = |k: f64| row.iter().map(|z| (k * (z.to_f64() - top)).exp()).sum::<f64>().ln();
-        R::from_f64(lse(2.0) - 2.0 * lse(1.0))
-    };
-    logits.chunks(vocab).map(of).collect()
 }
 
 /// The sequences as one prefix tree: neighbours with the same prompt share it.

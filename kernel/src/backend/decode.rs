@@ -1,7 +1,7 @@
 //! The KV cache and logits, for generation.
 use alloc::vec::Vec;
 
-use super::{Heads, Ops};
+use super::{HeadOut, Heads, Ops};
 use crate::mat::Mat;
 
 /// A run of cache rows: `start .. start + len`.
@@ -82,4 +82,7 @@ pub trait Decode: Ops {
     );
     /// z (n, V) = h (n, C) w'.
     fn logits(&self, z: &mut Mat<Self::Acc>, h: &Mat<Self::Buf>, w: &Mat<Self::Weight>);
+    /// What [`Ops::head`] says of the targets, from logits (n, V) that are there already, before any temperature: the same
+    /// bits, on a backend that promises batch invariance. So a rollout records what training will compute.
+    fn logp(&self, out: HeadOut<'_, Self::Acc>, z: &Mat<Self::Acc>, targets: &Self::Index, temperature: f64);
 }

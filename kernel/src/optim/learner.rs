@@ -143,6 +143,11 @@ impl<B: Ops + Vector> Learner<B> {
         self.model.logits(b, &mut self.ws, n)
     }
 
+    /// log sum_v p_v^2 of what was scored last, see [`Model::log_sum_sq`].
+    pub fn log_sum_sq(&self, b: &B) -> Result<Vec<B::Real>, B::Error> {
+        self.model.log_sum_sq(b, &self.ws)
+    }
+
     /// Adds the gradient of what was scored last.
     pub fn backward(&mut self, b: &B, cotangent: Cotangent<'_, B::Real>) -> Result<(), B::Error> {
         self.model.backward(b, &mut self.ws, cotangent, &mut self.grads)

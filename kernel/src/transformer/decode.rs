@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::forward::download;
-use super::{Keep, Model, Workspace};
-use crate::backend::{CacheShape, Decode, Paths, Qkv, Span};
+use super::{Keep, Model, Scores, Workspace};
+use crate::backend::{CacheShape, Decode, HeadOut, Paths, Qkv, Span};
 use crate::batch::Batch;
 use crate::mat::Mat;
 
@@ -253,6 +253,23 @@ impl<B: Decode> Decoder<B> {
     /// Logits (rows of the last call, V), before any temperature.
     pub fn logits(&self) -> &[B::Real] {
         &self.logits
+    }
+
+    /// What training says of `targets[i]` after row i of the last call, under `temperature`: log-prob, entropy and best.
+    /// Errors: the device's. Panics where there is not one target for each row.
+    pub fn logp(&mut self, b: &B, targets: &[u32], temperature: f64) -> Result<&Scores<B::Real>, B::Error> {
+        let (t, scores) = (&mut self.ws.top, &mut self.ws.scores);
+        let out = HeadOut {
+            logp: &mut t.logp,
+            entropy: &mut t.entropy,
+            lse: &mut t.lse,
+            best: &mut t.best,
+        };
+        b.logp(out, &self.z, &b.index(targets)?, temperature);
+        download(b, &mut scores.logp, &t.logp)?;
+        download(b, &mut scores.entropy, &t.entropy)?;
+        download(b, &mut scores.best, &t.best)?;
+        Ok(scores)
     }
 
     fn open(&mut self, seq: Seq) -> SeqId {

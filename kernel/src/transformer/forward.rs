@@ -69,6 +69,29 @@ impl<B: Ops> Model<B> {
         Ok(())
     }
 
+    /// log sum_v p_v^2 of each prediction of the batch that `ws` scored last. With z' = 2 z it is lse(z') - 2 lse(z), so
+    /// the head is asked once more, at half the temperature; what the backward pass needs stays as it is.
+    pub fn log_sum_sq(&self, b: &B, ws: &Workspace<B>) -> Result<Vec<B::Real>, B::Error> {
+        let Some(idx) = &ws.batch else {
+            panic!("log_sum_sq: the workspace has no scored batch");
+        };
+        let t = &ws.top;
+        let column = || b.acc(t.h.rows, 1);
+        let [mut logp, mut entropy, mut lse, mut best] = [column()?, column()?, column()?, column()?];
+        let out = HeadOut {
+            logp: &mut logp,
+            entropy: &mut entropy,
+            lse: &mut lse,
+            best: &mut best,
+        };
+        b.head(out, &t.h, self.head(), &idx.targets, ws.temperature / 2.0);
+        let (mut doubled, mut single) = (Vec::new(), Vec::new());
+        download(b, &mut doubled, &lse)?;
+        download(b, &mut single, &t.lse)?;
+        let two = B::Real::from_f64(2.0);
+        Ok(doubled.iter().zip(&single).map(|(&d, &s)| d - two * s).collect())
+    }
+
     /// Logits (n, V) of the first n predictions of the batch that `ws` scored last, divided by its temperature. For
     /// inspection: training never has them in memory.
     pub fn logits(&self, b: &B, ws: &mut Workspace<B>, n: usize) -> Result<Vec<B::Real>, B::Error>

@@ -54,6 +54,11 @@ impl Family {
         }
     }
 
+    /// The class of the same model with a score per text in place of the head.
+    fn classifier(self) -> String {
+        self.architecture().replace("ForCausalLM", "ForSequenceClassification")
+    }
+
     /// The family of a `model_type`.
     pub fn from_model_type(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.model_type() == name)
@@ -83,6 +88,28 @@ impl HfConfig {
     /// Reads `config.json` in `folder`.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         Self::read(folder.as_ref().join(CONFIG_FILE))
+    }
+
+    /// Reads the `config.json` of a sequence classifier in `folder`: the trunk of a language model whose last normed state
+    /// goes through `score.weight`. It has no head of its own, which [`Head::Tied`] says.
+    pub fn open_classifier(folder: impl AsRef<Path>) -> Result<Self> {
+        let path = folder.as_ref().join(CONFIG_FILE);
+        let mut map = read_object(&path)?;
+        let fields = Fields {
+            path: &path,
+            prefix: "",
+            map: &map,
+        };
+        let expected = Family::ALL.map(Family::classifier);
+        let classes = fields.get("architectures").and_then(Value::as_array);
+        let family = classes.and_then(|classes| match classes.as_slice() {
+            [Value::String(class)] => Family::ALL.into_iter().find(|family| family.classifier() == *class),
+            _ => None,
+        });
+        let family = family.ok_or_else(|| fields.invalid("architectures", expected.join(" or ")))?;
+        map.insert("architectures".into(), json!([family.architecture()]));
+        map.insert("tie_word_embeddings".into(), true.into());
+        Self::from_json(&path, &map)
     }
 
     /// Reads the file `path`.

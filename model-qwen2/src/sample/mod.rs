@@ -4,9 +4,12 @@
 //! what the template writes before the content is not trained. TRL trains what the `{% generation %}` block of *its own*
 //! training template holds, for Qwen2.5 also the line end after `assistant`. A template that has the block is followed
 //! exactly, so a folder with TRL's training template gives TRL's mask.
+mod pair;
 mod spans;
 #[cfg(test)]
 mod tests;
+
+pub use pair::{TokenizedPair, chat_preference, preference};
 
 use crate::chat::{ChatTemplate, GenerationPrompt, Inputs, Message};
 use crate::tokenizer::{Decoding, Encoded, Specials, Tokenize};

@@ -264,3 +264,30 @@ fn tokens_of_a_span() {
     assert_eq!(find(4..8), 2..5);
     assert_eq!(find(3..3), 0..0);
 }
+
+#[test]
+fn pairs_are_tokenised_as_trl_does() {
+    let tokenizer = HfTokenizer::load(TOKENIZER).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("../../../tests/golden/pairs.json")).unwrap();
+    let rows = golden["rows"].as_array().unwrap();
+    let mut parted = 0;
+    for row in rows {
+        let text = |name: &str| row[name].as_str().unwrap();
+        let pair = match row["template"].as_str() {
+            None => preference(&tokenizer, text("prompt"), text("chosen"), text("rejected")),
+            Some(name) => {
+                let [prompt, chosen, rejected] = ["prompt", "chosen", "rejected"].map(|part| chat(&row[part]));
+                let template = golden_template(&tokenizer, name);
+                chat_preference(&tokenizer, &template, &prompt, [&chosen, &rejected], Inputs::default())
+            }
+        }
+        .unwrap();
+        parted += usize::from(pair.note.is_some());
+        assert_eq!(
+            json!([pair.prompt, pair.chosen, pair.rejected]),
+            json!([row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]]),
+            "{row}"
+        );
+    }
+    assert!(rows.len() == 50 && parted > 2, "{} rows, {parted} parted", rows.len());
+}

@@ -1,4 +1,4 @@
-//! Matrix products: linear, head, logits.
+//! Matrix products: linear, head, logits; log-probs of logits.
 use kernel::mat::Accum;
 
 use super::Sizes;
@@ -81,6 +81,16 @@ fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {
             .reads("h", Kind::Buf, h.clone())
             .reads_whole("w", Kind::Weight, w.clone())
             .writes("z", Kind::Acc, (p, v));
+        let mut own = Rng::new(&format!("logp, {label}"));
+        let mut z = own.matrix(p, v);
+        z.data.iter_mut().for_each(|z| *z *= 2.0);
+        let logp = Case::new(Call::Logp { temperature }, label.clone())
+            .index(own.index(p, v))
+            .reads("z", Kind::Acc, z)
+            .writes("logp", Kind::Acc, (p, 1))
+            .writes("entropy", Kind::Acc, (p, 1))
+            .saves("lse", Kind::Acc, (p, 1))
+            .saves("best", Kind::Acc, (p, 1));
         let head = Case::new(Call::Head { temperature }, label)
             .index(rng.index(p, v))
             .reads("h", Kind::Buf, h)
@@ -89,7 +99,7 @@ fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {
             .writes("entropy", Kind::Acc, (p, 1))
             .saves("lse", Kind::Acc, (p, 1))
             .saves("best", Kind::Acc, (p, 1));
-        [logits, head]
+        [logits, head, logp]
     };
     [1.0, 0.7].into_iter().flat_map(of).collect()
 }

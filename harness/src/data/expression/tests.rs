@@ -33,6 +33,18 @@ fn functions() {
         (r#"extract(answer, "\d \* \d")"#, json!("6 * 7")),
         ("extract(answer, 'x(y)', '')", json!("")),
         ("extract(answer, 'so', '')", json!("so")),
+        (r"extract(answer, '####\s*(-?\d+)', null)", json!("42")),
+        ("extract(answer, '@@@@ (.*)', null)", json!(null)),
+        (
+            "trim(replace(extract(answer, '@@@@ (.*)', null), ',', ''))",
+            json!(null),
+        ),
+        (
+            "round_to(extract(upper(extract(answer, 'z', null)), 'y'), 10)",
+            json!(null),
+        ),
+        ("replace(answer, '4', '')", json!("so 6 * 7 = 2\n#### 2")),
+        ("replace(n, '7', 'seven')", json!("seven")),
         ("round_to(word_count(query), 10)", json!(10)),
         ("round_to(n, 5)", json!(5)),
         ("round_to(half, 5)", json!(15)),
@@ -51,7 +63,7 @@ fn functions() {
 fn errors_say_what_is_known() {
     assert_eq!(
         fails("word_cout(query)"),
-        "expected a function that is one of word_count, char_count, line_count, upper, lower, trim, extract, round_to, default \
+        "expected a function that is one of word_count, char_count, line_count, upper, lower, trim, extract, replace, round_to, default \
          (did you mean word_count?), found \"word_cout\" in \"word_cout(query)\""
     );
     assert_eq!(
@@ -76,7 +88,7 @@ fn errors_say_what_is_known() {
     );
     assert_eq!(
         fails("extract(answer, 'q+')"),
-        "expected a match of q+ (a third argument to extract stands in for one), found none in \"so 6 * 7 = 42\\n#### 42\""
+        "expected a match of q+ (a third argument to extract, null or a text, stands in for one), found none in \"so 6 * 7 = 42\\n#### 42\""
     );
     assert!(fails("extract(answer, '(')").starts_with("expected a regular expression, found \"(\": "));
     for (source, found) in [

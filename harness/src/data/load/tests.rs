@@ -1,4 +1,4 @@
-use super::super::sample::Turns;
+use super::super::sample::{Turns, message};
 use super::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -152,6 +152,54 @@ fn columns_by_name_and_what_passes_through() {
         Value::Object(items[0].columns.clone()),
         json!({"question": "2 + 2?", "answer": 4})
     );
+}
+
+/// Grade-school maths as people configure it: the truth by a regular expression, null where it has none.
+#[test]
+fn a_row_of_grade_school_maths() {
+    let row = |question: &str, answer: &str| json!({"question": question, "answer": answer});
+    let data = [
+        row("skipped", "#### 0"),
+        row("How many?", "2 + 2 = 4\nso 4\n#### 4"),
+        row("How much?", "#### -1,234"),
+        row("Who?", "nobody knows"),
+    ];
+    let items = rows(
+        &data,
+        r#####"split = 'train[1:]'
+columns = { prompt = 'question' }
+conversational = true
+system_prompt = 'Put the answer in \boxed{}.'
+[functions]
+truth = 'extract(answer, "####\s*(-?\d+)", null)'
+thousands = 'replace(extract(answer, "####\s*(-?[\d,]+)", null), ",", "")'
+"#####,
+    )
+    .items();
+    let system = message("system", "Put the answer in \\boxed{}.".into());
+    let prompt = Turns::Messages(vec![system, message("user", "How many?".into())]);
+    assert_eq!(items[0].sample, Sample::PromptOnly { prompt });
+    // Rewards see every column, the prompt's too.
+    let expected = json!({
+        "question": "How many?",
+        "answer": "2 + 2 = 4\nso 4\n#### 4",
+        "truth": "4",
+        "thousands": "4",
+    });
+    assert_eq!(Value::Object(items[0].row.clone()), expected);
+    let column = |name: &str| items.iter().map(|item| item.row[name].clone()).collect::<Vec<_>>();
+    assert_eq!(column("truth"), [json!("4"), json!("-1"), json!(null)]);
+    assert_eq!(column("thousands"), [json!("4"), json!("-1234"), json!(null)]);
+}
+
+#[test]
+fn a_template_needs_a_text() {
+    let error = rows(
+        &[json!({"prompt": "a", "n": "b"})],
+        r#"prompt_template = "{extract(n, 'x', null)}""#,
+    )
+    .error(Split::Train);
+    assert!(error.contains("a text") && error.contains("null"), "{error}");
 }
 
 #[test]

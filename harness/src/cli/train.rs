@@ -1,9 +1,10 @@
-//! `proximal sft`.
+//! `proximal sft`, `proximal dpo`: a trainer on the keys of its configuration.
 use std::process::ExitCode;
 
 use anyhow::Result;
 use proximal::checkpoint::Stop;
-use proximal::config::{Parsed, Sft, parse};
+use proximal::config::{Config, Parsed, Trainer, parse};
+use proximal::train::Summary;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -12,15 +13,16 @@ pub struct Args {
     keys: Vec<String>,
 }
 
-pub fn run(args: Args) -> Result<ExitCode> {
-    let config = match parse::<Sft>(args.keys)? {
+/// Runs `trainer` and says what came of it.
+pub fn run<K: Trainer>(args: Args, trainer: impl FnOnce(&Config<K>, &Stop) -> Result<Summary>) -> Result<ExitCode> {
+    let config = match parse::<K>(args.keys)? {
         Parsed::Help(text) => {
             print!("{text}");
             return Ok(ExitCode::SUCCESS);
         }
         Parsed::Run(config) => config,
     };
-    let summary = proximal::sft::run(&config, &Stop::on_signals()?)?;
+    let summary = trainer(&config, &Stop::on_signals()?)?;
     if config.switches.json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {

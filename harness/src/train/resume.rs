@@ -2,13 +2,12 @@
 use anyhow::Result;
 use cpu_backend::Settings;
 
-use super::samples::Examples;
+use super::{Meter, Restored, TrainerState, read_state};
 use crate::checkpoint::{latest_valid, verify};
-use crate::config::{Resume, SftConfig};
-use crate::train::{Restored, TrainerState, read_state};
+use crate::config::{Config, Resume, Trainer};
 
 /// The checkpoint to go on from, where one is asked for.
-pub fn restore_point(config: &SftConfig, notes: &mut Vec<String>) -> Result<Option<Restored>> {
+pub fn restore_point<K: Trainer>(config: &Config<K>, notes: &mut Vec<String>) -> Result<Option<Restored>> {
     let path = match &config.switches.resume {
         Resume::No => return Ok(None),
         Resume::From(path) => verify(path)?.path,
@@ -27,15 +26,27 @@ pub fn restore_point(config: &SftConfig, notes: &mut Vec<String>) -> Result<Opti
     Ok(Some(read_state(&path)?))
 }
 
-/// The state to go on from, checked against this run's data and configuration.
-pub fn state(
-    config: &SftConfig,
+/// The state to begin with: that of the checkpoint, checked against this run's data and configuration, or a fresh one.
+pub fn begin_state<K: Trainer>(
+    config: &Config<K>,
     settings: Settings,
-    saved: &TrainerState,
-    train: &Examples,
+    saved: Option<&TrainerState>,
+    data: &str,
     notes: &mut Vec<String>,
 ) -> Result<TrainerState> {
-    let data = train.checksum();
+    let isa = settings.isa.name();
+    let Some(saved) = saved else {
+        return Ok(TrainerState {
+            step: 0,
+            updates: 0,
+            num_tokens: 0,
+            meter: Meter::default(),
+            best: None,
+            data: data.into(),
+            isa: isa.into(),
+            config: config.to_toml(),
+        });
+    };
     if data != saved.data {
         return Err(config
             .invalid(
@@ -48,7 +59,6 @@ pub fn state(
     for difference in config.differences(&saved.config) {
         notes.push(format!("the configuration differs from the checkpoint's: {difference}"));
     }
-    let isa = settings.isa.name();
     if isa != saved.isa {
         notes.push(format!(
             "the checkpoint was computed with {}, this run uses {isa}: it goes on within rounding, not bit for bit",

@@ -1,0 +1,26 @@
+//! What the trainers share that learn from what the model itself says: prompts, rollouts, rewards, what is left of a
+//! generation for training, evaluation.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `prompts` | [`Prompts`]: tokens and columns |
+//! | `rollout` | [`rollouts`]: completions with their log-probs |
+//! | `experience` | [`Experience`], [`Buffer`]: a generation; [`pack`]: batches of it |
+//! | `score` | rewards of completions, TRL's metrics, completions.jsonl |
+//! | `critic` | [`Critic`]: values from a model of its own |
+//! | `scene` | [`Scene`]: all of this for one run |
+
+mod critic;
+mod experience;
+mod prompts;
+mod rollout;
+mod scene;
+mod score;
+
+pub use critic::Critic;
+pub use experience::{At, Buffer, Experience, Packed, Shuffle, narrow, pack};
+pub(crate) use prompts::text;
+pub use prompts::{Prompt, Prompts};
+pub use rollout::{Drawing, rollouts};
+pub use scene::{Opened, Scene};
+pub use score::spread;
