@@ -14,7 +14,7 @@ pub struct Mdp {
     pub states: usize,
     /// A.
     pub actions: usize,
-    /// next[s A + a][s']: probability of s' after a in s.
+    /// `next[s A + a][s']`: probability of s' after a in s.
     pub next: Vec<Vec<f64>>,
     /// reward[s A + a].
     pub reward: Vec<f64>,

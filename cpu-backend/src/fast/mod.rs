@@ -26,6 +26,7 @@ mod decode;
 mod elem;
 mod gemm;
 mod head;
+mod head_bwd;
 mod head_tangent;
 mod linear;
 mod memory;
