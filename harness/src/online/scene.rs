@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use kernel::params::ValueHead;
 use kernel::real::Real;
 
-use super::experience::{Experience, pack};
+use super::experience::{Buffer, Experience, pack};
 use super::prompts::{Prompt, Prompts};
 use super::rollout::{Drawing, rollouts};
 use super::score::{CompletionLog, add_metrics, same_rewards, score};
@@ -14,7 +14,7 @@ use crate::config::{Config, Division, Keys, Online, Rollout, Trainer};
 use crate::data;
 use crate::log::Start;
 use crate::reward::{Rewards, Setup};
-use crate::train::{Device, Meter, Needs, Reference, Session, load_data};
+use crate::train::{Device, Meter, Needs, Reference, Restored, Session, load_data};
 
 /// What a run that learns from its own completions works with.
 pub struct Scene {
@@ -127,6 +127,18 @@ impl Scene {
             d.steps()
         ));
         Ok(())
+    }
+
+    /// The generation that a run goes on with, where it stopped within one.
+    pub fn buffer<B: Device, K: Trainer>(
+        &self,
+        s: &mut Session<'_, B, K>,
+        restored: Option<&Restored>,
+    ) -> Result<Option<Buffer>> {
+        let mut notes = Vec::new();
+        let buffer = Buffer::restore(restored, &self.division, &mut notes)?;
+        notes.iter().for_each(|note| s.log.warn(note));
+        Ok(buffer)
     }
 
     /// Completions with rewards for generation number `generation`, group after group, and their texts. Metrics go to
