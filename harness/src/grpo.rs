@@ -18,7 +18,7 @@ use kernel::transformer::Cotangent;
 
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{Config, Division, GrpoConfig, Keys, Online, RlooConfig, ScaleRewards, Trainer};
-use crate::online::{Buffer, Experience, Opened, Packed, Scene, Shuffle, compare_groups, narrow, pack};
+use crate::online::{Buffer, Experience, LESS_KL, Opened, Packed, Scene, Shuffle, compare_groups, narrow, pack};
 use crate::train::{Device, Job, Meter, Moves, Reference, Session, Shown, Summary, Task, on_device};
 
 /// Runs GRPO to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
@@ -277,7 +277,7 @@ impl<B: Device> Grouped<B> {
             Some(_) => (sums.kl / tokens, "to the reference"),
             None => (sums.old_kl / tokens, "to the policy that drew the completions"),
         };
-        self.scene.check_kl(to, kl)?;
+        self.scene.check_kl(to, kl, LESS_KL)?;
         s.update()?;
         sums.add_to(meter, &self.rule, self.reference.is_some(), tokens);
         Ok((sums.loss, kl))

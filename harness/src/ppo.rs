@@ -16,7 +16,8 @@ use kernel::transformer::Cotangent;
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{CriticKind, Ppo, PpoConfig};
 use crate::online::{
-    Buffer, Critic, CriticSource, Experience, Opened, Packed, Scene, Shuffle, estimate, narrow, of_values, pack, spread,
+    Buffer, Critic, CriticSource, Experience, LESS_KL, Opened, Packed, Scene, Shuffle, estimate, narrow, of_values,
+    pack, spread,
 };
 use crate::train::{Device, Job, Meter, Reference, Session, Shown, Summary, Task, on_device};
 
@@ -260,7 +261,7 @@ impl<B: Device> Proximal<B> {
             }
         }
         self.scene
-            .check_kl("to the policy that drew the completions", sums.approx_kl)?;
+            .check_kl("to the policy that drew the completions", sums.approx_kl, LESS_KL)?;
         if s.config.own.own.target_kl.is_some_and(|most| sums.approx_kl > most) {
             return Ok(Taken::TooFar);
         }

@@ -192,7 +192,8 @@ impl<B: Device + Tangent> TrustRegion<B> {
             s.changed();
         }
         // Without a line search nothing else bounds it.
-        self.scene.check_kl("of the step", report.kl_old_new)?;
+        let advice = "a smaller max_kl, a larger cg_damping, or npg = false";
+        self.scene.check_kl("of the step", report.kl_old_new, advice)?;
         Ok(report)
     }
 

@@ -152,3 +152,6 @@ where
         Ok((functions, weights.map_err(bad)?))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,5 +25,5 @@ pub use experience::{At, Buffer, Experience, Packed, Shuffle, narrow, pack};
 pub(crate) use prompts::text;
 pub use prompts::{Prompt, Prompts};
 pub use rollout::{Drawing, rollouts};
-pub use scene::{Opened, Scene};
+pub use scene::{LESS_KL, Opened, Scene};
 pub use score::spread;

@@ -263,17 +263,20 @@ impl Scene {
     }
 
     /// A KL above `kl_limit` is an error that says what to do.
-    pub fn check_kl(&self, what: &str, kl: f64) -> Result<()> {
+    pub fn check_kl(&self, what: &str, kl: f64, advice: &str) -> Result<()> {
         if kl.is_nan() || kl > self.rollout.kl_limit {
             bail!(
-                "the KL {what} is {kl:.3} a token, above kl_limit = {}: nothing was written over; try a lower learning_rate, \
-                 a stronger beta or kl_coef, fewer num_iterations or num_ppo_epochs, or a lower max_grad_norm",
+                "the KL {what} is {kl:.3} a token, above kl_limit = {}: try {advice}",
                 self.rollout.kl_limit
             );
         }
         Ok(())
     }
 }
+
+/// What lowers the KL of trainers that follow a gradient.
+pub const LESS_KL: &str = "a lower learning_rate, a stronger beta or kl_coef, fewer num_iterations or num_ppo_epochs, or a \
+                           lower max_grad_norm";
 
 /// Draws completions and scores them.
 fn complete<B: Device, K: Trainer>(

@@ -229,7 +229,6 @@ pub fn write_config<K: Trainer>(config: &Config<K>) -> Result<()> {
     let path = config.shared.output_dir.join("config.toml");
     Ok(tensors::write_atomic(&path, |out| {
         use std::io::Write;
-        out.write_all(text.as_bytes())
-            .map_err(Error::io(&path, "write"))
+        out.write_all(text.as_bytes()).map_err(Error::io(&path, "write"))
     })?)
 }

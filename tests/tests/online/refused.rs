@@ -1,0 +1,1 @@
+//! Bad input: one clear error or one note for each.
