@@ -266,7 +266,8 @@ impl Scene {
     pub fn check_kl(&self, what: &str, kl: f64, advice: &str) -> Result<()> {
         if kl.is_nan() || kl > self.rollout.kl_limit {
             bail!(
-                "the KL {what} is {kl:.3} a token, above kl_limit = {}: try {advice}",
+                "the KL {what} is {kl:.3} a token, above kl_limit = {}: try {advice}, from an earlier checkpoint, or a larger \
+                 kl_limit",
                 self.rollout.kl_limit
             );
         }
