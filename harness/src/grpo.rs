@@ -274,7 +274,7 @@ impl<B: Device> Grouped<B> {
             s.learner.backward(s.b, cotangent)?;
         }
         let (kl, to) = match self.reference {
-            Some(_) => (sums.kl / tokens, "to the reference"),
+            Some(_) => (sums.reference_kl / tokens, "to the reference"),
             None => (sums.old_kl / tokens, "to the policy that drew the completions"),
         };
         self.scene.check_kl(to, kl, LESS_KL)?;
@@ -288,7 +288,9 @@ impl<B: Device> Grouped<B> {
 #[derive(Default)]
 struct Sums {
     loss: f64,
+    /// Mean over tokens, with the loss's correction: what TRL logs.
     kl: f64,
+    reference_kl: f64,
     old_kl: f64,
     entropy: f64,
     low: f64,
@@ -304,7 +306,7 @@ impl Sums {
         meter.add("entropy", self.entropy / tokens, 1.0);
         // RLOO's is of the rollouts, see [`Rule::advantages`].
         if reference && matches!(rule, Rule::Group { .. }) {
-            meter.add("kl", self.kl / tokens, 1.0);
+            meter.add("kl", self.kl, 1.0);
         }
         meter.add("policy/approxkl", self.old_kl / tokens, 1.0);
         let least = |k: usize, pick: fn(f64, f64) -> f64| self.own.iter().map(|o| o[k]).reduce(pick).unwrap_or(0.0);
@@ -403,6 +405,7 @@ impl Rule {
                 sums.loss += out.loss;
                 sums.low += out.low;
                 sums.high += out.high;
+                sums.kl += out.kl;
                 sums.own.extend(out.own);
                 sums.phi += out.phi;
             }
@@ -423,7 +426,7 @@ impl Rule {
             sums.entropy += entropy[t].to_f64();
             sums.old_kl += Estimator::K2.estimate(logp, e.old[t]);
             if let Some(reference) = e.reference.get(t) {
-                sums.kl += Estimator::K3.estimate(logp, *reference);
+                sums.reference_kl += Estimator::K3.estimate(logp, *reference);
             }
         }
     }

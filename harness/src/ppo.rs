@@ -8,6 +8,7 @@
 //! rate follows optimizer steps, not generations; the value head begins at zero.
 use anyhow::{Result, bail};
 use cpu_backend::Settings;
+use kernel::objective::kl::Estimator;
 use kernel::objective::ppo::{Ending, Gae, Ppo as Objective, Shaping, whiten};
 use kernel::params::ValueHead;
 use kernel::real::Real;
@@ -146,6 +147,7 @@ impl<B: Device> Proximal<B> {
                 .score_reference(s.b, vocab, reference, &mut experiences, micro)?;
         }
         self.critic.judge(s, &self.scene.prompts, &mut experiences)?;
+        self.check_reference(&experiences)?;
         self.judge(&mut experiences, s.config.own.own.whiten_rewards, meter);
         self.scene.log_completions(s, &experiences, &texts)?;
         Ok(Buffer {
@@ -153,6 +155,20 @@ impl<B: Device> Proximal<B> {
             experiences,
             ended: false,
         })
+    }
+
+    /// An error where the policy has gone too far from the reference.
+    fn check_reference(&self, experiences: &[Experience]) -> Result<()> {
+        let pairs = experiences.iter().flat_map(|e| e.old.iter().zip(&e.reference));
+        let (kl, tokens) = pairs.fold((0.0, 0.0), |(kl, n), (l, r)| {
+            (kl + Estimator::K3.estimate(*l, *r), n + 1.0)
+        });
+        match self.reference {
+            Some(_) => self
+                .scene
+                .check_kl("to the reference", kl / f64::max(tokens, 1.0), LESS_KL),
+            None => Ok(()),
+        }
     }
 
     /// Rewards of tokens, advantages, returns; what the log says of them.

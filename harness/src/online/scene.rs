@@ -46,6 +46,11 @@ impl Scene {
         Online<K>: Trainer,
     {
         let (shared, rollout) = (&config.shared, &config.own.rollout);
+        if shared.load_best_model_at_end && shared.metric_for_best_model.is_none() {
+            // The default is the loss, and an evaluation here has none.
+            let expected = "a number of the evaluation, such as reward, for load_best_model_at_end";
+            return Err(config.invalid("metric_for_best_model", expected, "none").into());
+        }
         let mut assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
         assets.set_tokens(shared.eos_token.as_deref(), shared.pad_token.as_deref())?;
         let (train, held_out) = load_data(config, |section, split| {

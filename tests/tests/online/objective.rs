@@ -215,3 +215,18 @@ fn trpo() {
     let sequences = logged.iter().enumerate().map(sequence).collect();
     check(&lab, "model", ("trpo", json!({})), sequences, &rows[0]);
 }
+
+/// Two losses that differ in their KL term alone: by beta times the difference of what is logged as `kl`.
+#[test]
+fn the_kl_that_is_logged_is_that_of_the_loss() {
+    let lab = lab();
+    let [plain, corrected] = ["false", "true"].map(|correction| {
+        let correction = format!("--use_bias_correction_kl={correction}");
+        let own = ["--num_generations=4", "--num_iterations=2", "--beta=0.5", &correction];
+        train(&lab, "grpo", &correction, &[FIXED, &own].concat())
+    });
+    // The policy is the reference still: the first step is the same.
+    assert_eq!(plain[0], corrected[0]);
+    let [loss, kl] = ["loss", "kl"].map(|key| number(&corrected[1], key) - number(&plain[1], key));
+    assert!(kl.abs() > 1e-4 && (loss - 0.5 * kl).abs() < 1e-6, "{loss} and {kl}");
+}

@@ -127,6 +127,36 @@ fn evaluations_without_data() {
     );
 }
 
+/// There is no loss that could say which model is best: a reward does.
+#[test]
+fn the_best_model_needs_a_metric() {
+    let lab = lab();
+    let keys = [
+        "--dataset.test_size=5",
+        "--eval_strategy=steps",
+        "--save_strategy=steps",
+        "--eval_steps=1",
+        "--save_steps=1",
+        "--eval_on_start=true",
+        "--load_best_model_at_end=true",
+        "--num_generations=4",
+        "--max_steps=3",
+    ];
+    refused(&lab, "grpo", &keys, &["metric_for_best_model", "reward", "none"]);
+    let keys = [&keys[..], &["--metric_for_best_model=reward"]].concat();
+    go(command(&lab, "grpo", "best", &keys)).good();
+    let rows = metrics(&lab, "best");
+    let evals: Vec<_> = rows.iter().filter(|row| row["eval_reward"].is_number()).collect();
+    // The model before the first step has no checkpoint and is no candidate.
+    let best = evals[1..].iter().rev().max_by(|a, b| {
+        let [a, b] = [a, b].map(|row| number(row, "eval_reward"));
+        a.total_cmp(&b)
+    });
+    let model = |folder: &str| fs::read(lab.path("best/out").join(folder).join("model.safetensors")).unwrap();
+    let best = best.unwrap()["step"].as_u64().unwrap();
+    assert!(evals.len() == 4 && model("") == model(&format!("checkpoint-{best}")));
+}
+
 /// Rewards 0, 1, 2, … in the order of the samples. Where there is a file `broken` with a kind and a number in it, that is
 /// what it answers from its batch of that number on, however often it is started.
 const JUDGE: &str = r#"
@@ -227,8 +257,9 @@ fn a_kl_that_explodes() {
             ["--num_ppo_epochs=9", "--vf_coef=0"],
             "to the policy that drew the completions",
         ),
+        ("ppo", ["--num_ppo_epochs=1", "--kl_coef=1e-3"], "to the reference"),
     ] {
-        let name = format!("{trainer} {}", own[1]);
+        let name = format!("{trainer} {}", own[0]);
         let keys = [
             "--learning_rate=0.3",
             "--max_steps=30",
