@@ -38,7 +38,7 @@ pub enum CriticSource {
     /// The policy's folder once more.
     Policy,
     /// A folder.
-    Folder(Folder),
+    Folder(Box<Folder>),
 }
 
 impl CriticSource {
@@ -52,7 +52,10 @@ impl CriticSource {
         match (kind, value_model) {
             (CriticKind::Head, _) => Ok(Self::Head),
             (CriticKind::Model, None) => Ok(Self::Policy),
-            (CriticKind::Model, Some(path)) => Ok(Self::Folder(other_model(config, "value_model", path, assets)?)),
+            (CriticKind::Model, Some(path)) => {
+                let folder = other_model(config, "value_model", path, assets)?;
+                Ok(Self::Folder(Box::new(folder)))
+            }
         }
     }
 }
