@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::Stop;
 use crate::config::{
-    Config, DpoConfig, GrpoConfig, Keys, Online, PpoConfig, PreferenceLoss, SftConfig, Shared, Steps, Strategy,
-    Trainer, TrpoConfig,
+    AdvantageKind, Config, DpoConfig, GrpoConfig, Keys, Online, PpoConfig, PreferenceLoss, SftConfig, Shared, Steps,
+    Strategy, Trainer, TrpoConfig,
 };
 use crate::train::Summary;
 use crate::{dpo, grpo, ppo, sft, trpo};
@@ -177,8 +177,8 @@ fn ppo_config(start: &Path, output: &Path, train: &Path, seed: u64) -> Result<Pp
     let rest = Shared {
         learning_rate: 5e-4,
         per_device_train_batch_size: 64,
-        max_steps: 1200,
-        logging_steps: Steps::Count(150),
+        max_steps: 1000,
+        logging_steps: Steps::Count(125),
         ..Shared::default()
     };
     let mut config: PpoConfig = rewarded(shared(start, output, train, seed, rest));
@@ -190,13 +190,16 @@ fn ppo_config(start: &Path, output: &Path, train: &Path, seed: u64) -> Result<Pp
 fn trpo_config(start: &Path, output: &Path, train: &Path, seed: u64) -> Result<TrpoConfig> {
     let rest = Shared {
         per_device_train_batch_size: 256,
-        max_steps: 60,
+        max_steps: 80,
         logging_steps: Steps::Count(10),
         ..Shared::default()
     };
     let mut config: TrpoConfig = rewarded(shared(start, output, train, seed, rest));
-    config.own.own.max_kl = 0.02;
-    config.own.own.fisher_fraction = 0.25;
+    let own = &mut config.own.own;
+    own.advantage = AdvantageKind::Critic;
+    own.num_generations = 1;
+    own.max_kl = 0.015;
+    own.fisher_fraction = 0.5;
     checked(config)
 }
 
