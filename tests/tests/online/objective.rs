@@ -75,7 +75,7 @@ const FIXED: &[&str] = &[
 ];
 
 /// The completions that the second step was made on, from the first one's checkpoint; with rewards or advantages.
-fn buffer(lab: &Lab, name: &str, sequence: impl Fn(&Value, Value) -> Value) -> Vec<Value> {
+fn buffer(lab: &Lab, name: &str, masks: bool, sequence: impl Fn(&Value, Value) -> Value) -> Vec<Value> {
     let text = fs::read(lab.path(name).join("out/checkpoint-1/rollouts.json")).unwrap();
     let buffer: Value = serde_json::from_slice(&text).unwrap();
     let logged = completions(lab, name);
@@ -83,6 +83,7 @@ fn buffer(lab: &Lab, name: &str, sequence: impl Fn(&Value, Value) -> Value) -> V
     all.map(|(e, row)| {
         assert_eq!(e["tokens"], row["completion_ids"]);
         let trained = u8::from(e["trained"].as_bool().unwrap());
+        assert_eq!(trained == 1, !masks || row["finish"] == "stop");
         let mask = vec![trained; e["tokens"].as_array().unwrap().len()];
         let mut base = json!({
             "prompt": row["prompt_ids"],
@@ -91,6 +92,8 @@ fn buffer(lab: &Lab, name: &str, sequence: impl Fn(&Value, Value) -> Value) -> V
             "old_logps": e["old"],
         });
         if !e["reference"].as_array().unwrap().is_empty() {
+            // The policy that drew these is the reference still: the same bits.
+            assert_eq!(e["reference"], e["old"]);
             base["ref_logps"] = e["reference"].clone();
         }
         sequence(e, base)
@@ -144,7 +147,7 @@ fn grpo() {
         if config["loss_type"] != "dr_grpo" {
             config.as_object_mut().unwrap().remove("max_completion_length");
         }
-        let sequences = buffer(&lab, &name, of_group);
+        let sequences = buffer(&lab, &name, masked.is_some(), of_group);
         check(
             &lab,
             &format!("{name}/out/checkpoint-1"),
@@ -163,7 +166,7 @@ fn rloo() {
         let own = ["--num_generations=4", "--num_iterations=2", "--beta=0.1", &normalize];
         let rows = train(&lab, "rloo", name, &[FIXED, &own].concat());
         let config = json!({ "beta": 0.1, "normalize_advantages": name == "normal" });
-        let sequences = buffer(&lab, name, of_group);
+        let sequences = buffer(&lab, name, false, of_group);
         check(
             &lab,
             &format!("{name}/out/checkpoint-1"),
@@ -186,7 +189,7 @@ fn ppo() {
     ];
     let rows = train(&lab, "ppo", "run", &[FIXED, &own].concat());
     let config = json!({ "cliprange": 0.05, "cliprange_value": 0.05, "vf_coef": 0.3, "ent_coef": 0.02 });
-    let sequences = buffer(&lab, "run", |e, mut sequence| {
+    let sequences = buffer(&lab, "run", false, |e, mut sequence| {
         sequence["advantage"] = e["advantages"].clone();
         sequence["old_values"] = e["values"].clone();
         sequence["returns"] = e["returns"].clone();
@@ -229,4 +232,61 @@ fn the_kl_that_is_logged_is_that_of_the_loss() {
     assert_eq!(plain[0], corrected[0]);
     let [loss, kl] = ["loss", "kl"].map(|key| number(&corrected[1], key) - number(&plain[1], key));
     assert!(kl.abs() > 1e-4 && (loss - 0.5 * kl).abs() < 1e-6, "{loss} and {kl}");
+}
+
+/// What PPO makes of rewards, worked out again from the second generation's checkpoint, where the policy has left the reference.
+#[test]
+fn ppo_makes_advantages_of_rewards() {
+    let lab = lab();
+    let keys = [
+        "--max_steps=3",
+        "--save_steps=1",
+        "--num_ppo_epochs=2",
+        "--learning_rate=3e-3",
+        "--kl_coef=0.3",
+        "--gamma=0.9",
+        "--lam=0.8",
+        "--missing_eos_penalty=0.7",
+    ];
+    let rows = train(&lab, "ppo", "run", &keys);
+    let text = fs::read(lab.path("run/out/checkpoint-3/rollouts.json")).unwrap();
+    let buffer: Value = serde_json::from_slice(&text).unwrap();
+    let list =
+        |e: &Value, key: &str| -> Vec<f64> { e[key].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect() };
+    let (mut raw, mut kls) = (Vec::new(), Vec::new());
+    let all = buffer["experiences"].as_array().unwrap();
+    for e in all {
+        let [old, reference, values, returns] = ["old", "reference", "values", "returns"].map(|key| list(e, key));
+        let kl: Vec<f64> = old.iter().zip(&reference).map(|(l, r)| l - r).collect();
+        let mut rewards: Vec<f64> = kl.iter().map(|kl| -0.3 * kl).collect();
+        let penalty = if e["stopped"].as_bool().unwrap() { 0.0 } else { 0.7 };
+        *rewards.last_mut().unwrap() += number(e, "reward") - penalty;
+        let (mut advantage, mut next) = (0.0, 0.0);
+        let mut advantages = Vec::new();
+        for t in (0..rewards.len()).rev() {
+            advantage = rewards[t] + 0.9 * next - values[t] + 0.9 * 0.8 * advantage;
+            next = values[t];
+            assert!((returns[t] - (advantage + values[t])).abs() < 1e-9);
+            advantages.insert(0, advantage);
+        }
+        raw.extend(advantages);
+        kls.push(kl.iter().sum::<f64>());
+        assert!(
+            values.iter().any(|v| v.abs() > 1e-4),
+            "the head has learnt something by now"
+        );
+    }
+    let n = raw.len() as f64;
+    let mean = raw.iter().sum::<f64>() / n;
+    let variance = raw.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let found: Vec<f64> = all.iter().flat_map(|e| list(e, "advantages")).collect();
+    for (found, raw) in found.iter().zip(&raw) {
+        assert!((found - (raw - mean) / (variance + 1e-8).sqrt()).abs() < 1e-9);
+    }
+    let kl = kls.iter().sum::<f64>() / kls.len() as f64;
+    let row = &rows[2];
+    assert!(kl.abs() > 1e-3 && (number(row, "objective/kl") - kl).abs() < 1e-9);
+    assert!((number(row, "objective/non_score_reward") + 0.3 * kl).abs() < 1e-9);
+    let rlhf = number(row, "objective/scores") + number(row, "objective/non_score_reward");
+    assert!((number(row, "objective/rlhf_reward") - rlhf).abs() < 1e-9);
 }

@@ -1,4 +1,5 @@
 //! Other orders of work are the same training.
+use model_qwen2::tensors::Tensors;
 use serde_json::Value;
 use tests::lab::Lab;
 
@@ -26,6 +27,12 @@ const TRAINERS: &[(&str, &[&str])] = &[
     ("trpo", &["--advantage=critic", "--num_generations=2"]),
     ("trpo", &["--advantage=critic", "--critic=model", "--num_generations=2"]),
 ];
+
+#[track_caller]
+fn same_file(lab: &Lab, a: &str, b: &str) {
+    let [x, y] = [a, b].map(|file| std::fs::read(lab.path(file)).unwrap());
+    assert!(x == y, "{a} and {b}");
+}
 
 fn ids(rows: &[Value]) -> Vec<&Value> {
     rows.iter().map(|row| &row["completion_ids"]).collect()
@@ -151,6 +158,17 @@ fn a_greedy_evaluation_is_deterministic() {
     assert!(of(&one).windows(2).all(|two| two[0] == two[1]), "{one:?}");
     // Groups of one have no spread to speak of.
     assert!(one[0]["eval_frac_reward_zero_std"].is_null());
+    // And training does not notice.
+    let keys = [
+        "--max_steps=3",
+        "--num_generations=4",
+        "--dataset.test_size=5",
+        "--logging_steps=5",
+    ];
+    train(&lab, "grpo", "never", &keys);
+    let often = ["--eval_strategy=steps", "--eval_steps=1", "--eval_on_start=true"];
+    train(&lab, "grpo", "often", &[&keys[..], &often].concat());
+    same(&lab, "never", "often", &["model.safetensors", "completions.jsonl"]);
     assert_eq!(of(&one), of(&eval("other", &["--seed=7", "--data_seed=42"])));
 }
 
@@ -200,6 +218,57 @@ fn a_rejected_step_changes_no_bit() {
         }
         let same = bytes(&lab, "model/model.safetensors") == bytes(&lab, &format!("{name}/out/model.safetensors"));
         assert_eq!(same, moved == 0.0);
+    }
+}
+
+/// A critic on the policy's trunk is fitted whatever becomes of the step, and leaves the trunk alone, bit for bit.
+#[test]
+fn a_head_of_trpo_leaves_the_trunk_alone() {
+    let lab = lab();
+    let keys = [
+        "--advantage=critic",
+        "--num_generations=1",
+        "--fisher_fraction=0.01",
+        "--cg_damping=1e-6",
+        "--backtrack_iters=1",
+        "--per_device_train_batch_size=16",
+        "--weight_decay=0.1",
+        "--max_steps=3",
+    ];
+    let rows = train(&lab, "trpo", "run", &keys);
+    assert!(
+        rows.iter().all(|row| number(row, "line_search/success") == 0.0),
+        "{rows:?}"
+    );
+    same_file(&lab, "model/model.safetensors", "run/out/model.safetensors");
+    let head = Tensors::open_file(lab.path("run/out/value_head.safetensors")).unwrap();
+    let head: Vec<f32> = head.get("v_head.weight", &[1, 32]).unwrap().to_vec().unwrap();
+    assert!(head.iter().all(|&w| w != 0.0), "{head:?}");
+}
+
+/// A reference that becomes the policy after every step is the policy.
+#[test]
+fn a_reference_that_follows_the_policy() {
+    let lab = lab();
+    let keys = [
+        "--max_steps=4",
+        "--beta=0.1",
+        "--num_generations=4",
+        "--save_strategy=no",
+    ];
+    let follow = [
+        "--sync_ref_model=true",
+        "--ref_model_mixup_alpha=1",
+        "--ref_model_sync_steps=1",
+    ];
+    for trainer in ["grpo", "rloo"] {
+        let rows = train(&lab, trainer, trainer, &[&keys[..], &follow].concat());
+        assert!(rows.iter().all(|row| number(row, "kl") == 0.0), "{rows:?}");
+        let rows = train(&lab, trainer, &format!("{trainer} still"), &keys);
+        assert!(
+            number(&rows[0], "kl") == 0.0 && number(&rows[3], "kl") != 0.0,
+            "{rows:?}"
+        );
     }
 }
 

@@ -1,7 +1,9 @@
 //! What is logged, and that every setting runs.
 use std::collections::BTreeSet;
 
-use crate::{completions, go, lab, number, train};
+use serde_json::Value;
+
+use crate::{completions, go, lab, metrics, number, train};
 
 /// Names of TRL 1.16's GRPOTrainer, without those of tools, of vLLM's sampler, of aux losses.
 const GENERATION: &[&str] = &[
@@ -188,6 +190,12 @@ fn completions_come_with_their_rewards() {
         );
         assert!(row["prompt"].as_str().unwrap().starts_with("say ") && row["advantage"].is_number());
     }
+    let tokens = |row: &Value| ["prompt_ids", "completion_ids"].map(|key| row[key].as_array().unwrap().len());
+    let first: usize = rows[..8].iter().flat_map(tokens).sum();
+    let line = &metrics(&lab, "run")[0];
+    assert_eq!(number(line, "num_tokens"), first as f64);
+    let lengths = rows[..8].iter().map(|row| tokens(row)[1] as f64);
+    assert_eq!(number(line, "completions/mean_length"), lengths.sum::<f64>() / 8.0);
     let of_group = rows[..4].iter().map(|row| number(row, "advantage"));
     assert!(of_group.sum::<f64>().abs() < 1e-6);
     assert!(ran.stderr.contains("letters  length  advantage"), "{}", ran.stderr);
