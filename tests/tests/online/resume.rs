@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
+use tests::edit;
 use tests::host::Rng;
 use tests::lab::Lab;
 use tests::program::Ran;
@@ -158,6 +159,32 @@ fn trpo_with_a_head() {
 fn trpo_with_a_model() {
     let keys = ["--advantage=critic", "--critic=model", "--num_generations=1"];
     check("trpo", &keys, &["critic/model.safetensors"]);
+}
+
+/// From every checkpoint there is: at the beginning of a generation, within it, among steps that `target_kl` leaves out.
+#[test]
+fn from_everywhere() {
+    for (trainer, own) in [
+        ("grpo", ["--num_iterations=2", "--num_generations=4", "--beta=0.1"]),
+        ("grpo", ["--num_iterations=2", "--num_generations=4", "--bf16=true"]),
+        ("ppo", ["--num_ppo_epochs=4", "--target_kl=1e-9", "--critic=model"]),
+    ] {
+        let lab = lab();
+        let keys = [&["--max_steps=9", "--save_steps=1", "--logging_steps=2"], &own[..]].concat();
+        go(command(&lab, trainer, "whole", &keys)).good();
+        for k in 1..9 {
+            let name = k.to_string();
+            edit::copy_folder(&lab.path("whole/out"), &lab.path(&name).join("out"));
+            let from = format!("--resume=out/checkpoint-{k}");
+            go(command(&lab, trainer, &name, &[&keys[..], &[&from]].concat())).good();
+            let last = "checkpoint-9/trainer_state.json";
+            same(&lab, "whole", &name, &[&RESULT[..], &[last]].concat());
+        }
+        if trainer == "ppo" {
+            // One step on each generation, and the first on the third.
+            assert_eq!(state(&lab, 9)["updates"], 3);
+        }
+    }
 }
 
 /// Going on with another batch arithmetic within a generation draws it anew, and says so.

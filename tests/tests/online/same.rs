@@ -119,6 +119,29 @@ fn the_first_step_on_a_generation_is_on_policy_exactly() {
     }
 }
 
+/// Once a step is too far from the policy that drew the completions, it and the rest of the generation are left out, also
+/// those steps whose own completions would not be.
+#[test]
+fn target_kl_ends_a_generation() {
+    let lab = lab();
+    let keys = [
+        "--num_ppo_epochs=4",
+        "--num_mini_batches=3",
+        "--max_steps=48",
+        "--target_kl=3e-3",
+        "--save_strategy=no",
+    ];
+    let rows = train(&lab, "ppo", "run", &keys);
+    let made: Vec<bool> = rows.iter().map(|row| row["loss"].is_number()).collect();
+    for of_generation in made.chunks(12) {
+        let first = of_generation.iter().take_while(|made| **made).count();
+        assert!(of_generation[first..].iter().all(|made| !made), "{made:?}");
+        assert!((1..12).contains(&first), "{made:?}");
+    }
+    let most = rows.iter().filter_map(|row| row["policy/approxkl"].as_f64());
+    assert!(most.fold(0.0, f64::max) <= 3e-3);
+}
+
 /// Greedy evaluations of one model say the same, whatever was drawn in training.
 #[test]
 fn a_greedy_evaluation_is_deterministic() {

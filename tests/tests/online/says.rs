@@ -208,3 +208,23 @@ fn completions_come_with_their_rewards() {
     .good();
     assert!(!lab.path("none/out/completions.jsonl").exists());
 }
+
+/// A conversation goes through the chat template; what is shown of it is the last user's message.
+#[test]
+fn conversations_go_through_the_template() {
+    let lab = lab();
+    let keys = [
+        "--dataset.path=../data.jsonl",
+        "--dataset.system_prompt=Be brief.",
+        "--max_steps=1",
+        "--num_generations=4",
+    ];
+    train(&lab, "grpo", "run", &keys);
+    for row in completions(&lab, "run") {
+        let text = row["prompt"].as_str().unwrap();
+        assert!(text.starts_with("question "), "{row}");
+        // One token a byte and three for the marks: system, user, the assistant's beginning.
+        let turns = ["system\nBe brief.", "\n", "user\n", text, "\n", "assistant\n"].concat();
+        assert_eq!(row["prompt_ids"].as_array().unwrap().len(), turns.len() + 5);
+    }
+}
