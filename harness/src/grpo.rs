@@ -9,9 +9,7 @@
 //! the optimizer steps of a generation only where there are several.
 use anyhow::{Result, bail};
 use cpu_backend::Settings;
-use kernel::objective::group::{
-    Completion, GroupPolicy, Scale, Whole, entropy_threshold, group_advantages, reward_std,
-};
+use kernel::objective::group::{Completion, GroupLoss, GroupPolicy, Whole, entropy_threshold};
 use kernel::objective::kl::Estimator;
 use kernel::objective::rloo::{self, Rloo as Clipped, leave_one_out, shaped_reward};
 use kernel::params::ValueHead;
@@ -20,7 +18,7 @@ use kernel::transformer::Cotangent;
 
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{Config, Division, GrpoConfig, Keys, Online, RlooConfig, ScaleRewards, Trainer};
-use crate::online::{Buffer, Experience, Opened, Packed, Scene, Shuffle, narrow, pack};
+use crate::online::{Buffer, Experience, LESS_KL, Opened, Packed, Scene, Shuffle, compare_groups, narrow, pack};
 use crate::train::{Device, Job, Meter, Moves, Reference, Session, Shown, Summary, Task, on_device};
 
 /// Runs GRPO to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
@@ -125,7 +123,7 @@ where
             false => None,
         };
         let mut task = Grouped {
-            buffer: Buffer::restore(restored.as_ref())?,
+            buffer: scene.buffer(&mut session, restored.as_ref())?,
             scene,
             rule: self.rule,
             reference,
@@ -153,13 +151,14 @@ where
             .scene
             .division
             .at(s.state.step, s.config.shared.seed, Shuffle::Once);
-        let buffer = match self.buffer.take().filter(|b| b.generation == at.generation) {
-            Some(buffer) => buffer,
-            None => self.generate(s, at.generation, &mut meter)?,
+        let (buffer, found) = match self.buffer.take().filter(|b| b.generation == at.generation) {
+            Some(buffer) => (buffer, true),
+            None => (self.generate(s, at.generation, &mut meter)?, false),
         };
         let outcome = self.train(s, &buffer.experiences, &at.members, &mut meter);
-        // Kept whatever happens, for the checkpoint of a step that fails.
-        self.buffer = (!at.last || outcome.is_err()).then_some(buffer);
+        // A step that fails leaves what it found: its own generation is drawn again by the run that goes on.
+        let keep = outcome.as_ref().map_or(found, |_| !at.last);
+        self.buffer = keep.then_some(buffer);
         let (loss, kl) = outcome?;
         s.state.meter = meter;
         if let Some(reference) = &mut self.reference {
@@ -275,10 +274,10 @@ impl<B: Device> Grouped<B> {
             s.learner.backward(s.b, cotangent)?;
         }
         let (kl, to) = match self.reference {
-            Some(_) => (sums.kl / tokens, "to the reference"),
+            Some(_) => (sums.reference_kl / tokens, "to the reference"),
             None => (sums.old_kl / tokens, "to the policy that drew the completions"),
         };
-        self.scene.check_kl(to, kl)?;
+        self.scene.check_kl(to, kl, LESS_KL)?;
         s.update()?;
         sums.add_to(meter, &self.rule, self.reference.is_some(), tokens);
         Ok((sums.loss, kl))
@@ -289,7 +288,9 @@ impl<B: Device> Grouped<B> {
 #[derive(Default)]
 struct Sums {
     loss: f64,
+    /// Mean over tokens, with the loss's correction: what TRL logs.
     kl: f64,
+    reference_kl: f64,
     old_kl: f64,
     entropy: f64,
     low: f64,
@@ -303,27 +304,25 @@ impl Sums {
     fn add_to(&self, meter: &mut Meter, rule: &Rule, reference: bool, tokens: f64) {
         meter.add("loss", self.loss, 1.0);
         meter.add("entropy", self.entropy / tokens, 1.0);
-        if reference {
-            meter.add("kl", self.kl / tokens, 1.0);
+        // RLOO's is of the rollouts, see [`Rule::advantages`].
+        if reference && matches!(rule, Rule::Group { .. }) {
+            meter.add("kl", self.kl, 1.0);
         }
         meter.add("policy/approxkl", self.old_kl / tokens, 1.0);
         let least = |k: usize, pick: fn(f64, f64) -> f64| self.own.iter().map(|o| o[k]).reduce(pick).unwrap_or(0.0);
-        match rule {
-            Rule::Group { policy, .. } => match policy.loss {
-                kernel::objective::group::GroupLoss::Cispo => meter.add("cispo_clip_ratio", self.high, 1.0),
-                kernel::objective::group::GroupLoss::Vespo => meter.add("vespo/phi_seq_mean", self.phi, 1.0),
-                kernel::objective::group::GroupLoss::Sapo { .. } => {}
-                _ => {
-                    meter.add("clip_ratio/low_mean", self.low, 1.0);
-                    meter.add("clip_ratio/low_min", least(0, f64::min), 1.0);
-                    meter.add("clip_ratio/high_mean", self.high, 1.0);
-                    meter.add("clip_ratio/high_max", least(1, f64::max), 1.0);
-                    meter.add("clip_ratio/region_mean", self.low + self.high, 1.0);
-                }
-            },
-            Rule::LeaveOneOut { .. } => {
+        let loss = match rule {
+            Rule::Group { policy, .. } => Some(policy.loss),
+            Rule::LeaveOneOut { .. } => None,
+        };
+        match loss {
+            Some(GroupLoss::Cispo) => meter.add("cispo_clip_ratio", self.high, 1.0),
+            Some(GroupLoss::Vespo) => meter.add("vespo/phi_seq_mean", self.phi, 1.0),
+            Some(GroupLoss::Sapo { .. }) => {}
+            _ => {
                 meter.add("clip_ratio/low_mean", self.low, 1.0);
+                meter.add("clip_ratio/low_min", least(0, f64::min), 1.0);
                 meter.add("clip_ratio/high_mean", self.high, 1.0);
+                meter.add("clip_ratio/high_max", least(1, f64::max), 1.0);
                 meter.add("clip_ratio/region_mean", self.low + self.high, 1.0);
             }
         }
@@ -333,51 +332,40 @@ impl Sums {
 impl Rule {
     /// Fills in the advantages of whole groups.
     fn advantages(&self, experiences: &mut [Experience], group: usize, meter: &mut Meter) {
-        let rewards: Vec<Option<f64>> = match *self {
-            Self::Group { .. } => experiences.iter().map(|e| e.reward).collect(),
-            Self::LeaveOneOut { beta, reward_clip, .. } => {
-                let shaped = |e: &Experience| {
-                    let mask = e.mask::<f64>();
-                    e.reward
-                        .map(|r| shaped_reward(r, reward_clip, beta, &e.old, &e.reference, &mask))
-                };
-                experiences.iter().map(shaped).collect()
-            }
+        let (beta, reward_clip, normalize) = match *self {
+            Self::Group { scale, .. } => return compare_groups(experiences, group, scale),
+            Self::LeaveOneOut {
+                beta,
+                reward_clip,
+                normalize,
+                ..
+            } => (beta, reward_clip, normalize),
         };
-        let values: Vec<f64> = match *self {
-            Self::Group { scale, .. } => {
-                let scale = match scale {
-                    ScaleRewards::Group => Scale::Group,
-                    ScaleRewards::Batch => Scale::Batch {
-                        std: reward_std(&rewards),
-                    },
-                    ScaleRewards::None => Scale::None,
-                };
-                let mut values = vec![0.0; rewards.len()];
-                for (out, rewards) in values.chunks_mut(group).zip(rewards.chunks(group)) {
-                    group_advantages(out, rewards, scale);
-                }
-                values
-            }
-            Self::LeaveOneOut { normalize, .. } => {
-                let mut values = vec![None; rewards.len()];
-                for (out, rewards) in values.chunks_mut(group).zip(rewards.chunks(group)) {
-                    leave_one_out(out, rewards);
-                }
-                let there: Vec<f64> = values.iter().flatten().copied().collect();
-                if !there.is_empty() {
-                    let (mean, std) = crate::online::spread(there.iter().copied());
-                    meter.add("advantages/mean", mean.unwrap_or(0.0), 1.0);
-                    meter.add("advantages/std", std.unwrap_or(0.0), 1.0);
-                }
-                if normalize {
-                    rloo::normalize(&mut values);
-                }
-                values.into_iter().map(|a| a.unwrap_or(0.0)).collect()
-            }
+        let shaped = |e: &Experience| {
+            let mask = e.mask::<f64>();
+            e.reward
+                .map(|r| shaped_reward(r, reward_clip, beta, &e.old, &e.reference, &mask))
         };
+        let rewards: Vec<Option<f64>> = experiences.iter().map(shaped).collect();
+        let mut values = vec![None; rewards.len()];
+        for (out, rewards) in values.chunks_mut(group).zip(rewards.chunks(group)) {
+            leave_one_out(out, rewards);
+        }
+        if normalize {
+            rloo::normalize(&mut values);
+        }
         for (e, a) in experiences.iter_mut().zip(values) {
-            e.advantages = vec![a; e.tokens.len()];
+            e.advantages = vec![a.unwrap_or(0.0); e.tokens.len()];
+        }
+        // As TRL: of the policy that drew the completions, and the plain difference.
+        let trained = experiences.iter().filter(|e| e.trained && !e.reference.is_empty());
+        let (mut kl, mut tokens) = (0.0, 0.0);
+        for e in trained {
+            kl += e.old.iter().zip(&e.reference).map(|(l, r)| l - r).sum::<f64>();
+            tokens += e.tokens.len() as f64;
+        }
+        if tokens > 0.0 {
+            meter.add("kl", kl / tokens, 1.0);
         }
     }
 
@@ -417,6 +405,7 @@ impl Rule {
                 sums.loss += out.loss;
                 sums.low += out.low;
                 sums.high += out.high;
+                sums.kl += out.kl;
                 sums.own.extend(out.own);
                 sums.phi += out.phi;
             }
@@ -426,6 +415,7 @@ impl Rule {
                 sums.loss += out.loss;
                 sums.low += out.low;
                 sums.high += out.high;
+                sums.own.push([out.low, out.high].map(|part| part * whole.completions));
             }
         }
         if !e.trained {
@@ -436,7 +426,7 @@ impl Rule {
             sums.entropy += entropy[t].to_f64();
             sums.old_kl += Estimator::K2.estimate(logp, e.old[t]);
             if let Some(reference) = e.reference.get(t) {
-                sums.kl += Estimator::K3.estimate(logp, *reference);
+                sums.reference_kl += Estimator::K3.estimate(logp, *reference);
             }
         }
     }

@@ -8,16 +8,19 @@
 //! rate follows optimizer steps, not generations; the value head begins at zero.
 use anyhow::{Result, bail};
 use cpu_backend::Settings;
-use kernel::objective::ppo::{Ending, Gae, Ppo as Objective, Shaping, explained_variance, whiten};
+use kernel::objective::kl::Estimator;
+use kernel::objective::ppo::{Ending, Gae, Ppo as Objective, Shaping, whiten};
 use kernel::params::ValueHead;
 use kernel::real::Real;
-use kernel::transformer::{Cotangent, Keep};
-use model_qwen2::folder::Folder;
+use kernel::transformer::Cotangent;
 
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{CriticKind, Ppo, PpoConfig};
-use crate::online::{Buffer, Critic, Experience, Opened, Packed, Scene, Shuffle, narrow, pack, spread};
-use crate::train::{Device, Heads, Job, Meter, Reference, Session, Shown, Summary, Task, dtype, on_device, save_model};
+use crate::online::{
+    Buffer, Critic, CriticSource, Experience, LESS_KL, Opened, Packed, Scene, Shuffle, estimate, narrow, of_values,
+    pack, spread,
+};
+use crate::train::{Device, Job, Meter, Reference, Session, Shown, Summary, Task, on_device};
 
 /// Runs `config` to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
 pub fn run(config: &PpoConfig, stop: &Stop) -> Result<Summary> {
@@ -44,34 +47,17 @@ impl Job for Run<'_> {
             mut scene,
             needs,
         } = Scene::open(config, config.plan()?, head)?;
+        let source = CriticSource::open(config, own.critic, own.value_model.as_deref(), &assets)?;
         let (mut session, restored) = Session::open(b, config, settings, assets, needs)?;
         scene.begin(&mut session)?;
+        let critic = Critic::open(&session, &source, restored.as_ref())?;
         let context = session.learner.model.context();
-        let critic = match own.critic {
-            CriticKind::Head => None,
-            CriticKind::Model => {
-                let other = own.value_model.as_ref().map(Folder::open).transpose()?;
-                let folder = other.as_ref().unwrap_or(&session.assets.folder);
-                let (ours, theirs) = (session.assets.folder.config.kernel.vocab, folder.config.kernel.vocab);
-                if ours != theirs {
-                    let expected = format!("a model with the policy's vocabulary of {ours} tokens");
-                    let found = format!("{}, which has {theirs}", folder.path().display());
-                    return Err(config.invalid("value_model", expected, found).into());
-                }
-                let keep = match config.shared.gradient_checkpointing {
-                    true => Keep::Inputs,
-                    false => Keep::Everything,
-                };
-                let updates = session.state.updates;
-                Some(Critic::open(b, folder, context, keep, restored.as_ref(), updates)?)
-            }
-        };
         let reference = match own.kl_coef > 0.0 {
             true => Some(Reference::open(b, &session.assets.folder, context, None, None)?),
             false => None,
         };
         let mut task = Proximal {
-            buffer: Buffer::restore(restored.as_ref())?,
+            buffer: scene.buffer(&mut session, restored.as_ref())?,
             scene,
             critic,
             reference,
@@ -85,7 +71,7 @@ impl Job for Run<'_> {
 
 struct Proximal<B: Device> {
     scene: Scene,
-    critic: Option<Critic<B>>,
+    critic: Critic<B>,
     reference: Option<Reference<B>>,
     objective: Objective,
     shaping: Shaping,
@@ -109,9 +95,9 @@ impl<B: Device> Task<B, Ppo> for Proximal<B> {
             .scene
             .division
             .at(s.state.step, s.config.shared.seed, Shuffle::EachIteration);
-        let mut buffer = match self.buffer.take().filter(|b| b.generation == at.generation) {
-            Some(buffer) => buffer,
-            None => self.generate(s, at.generation, &mut meter)?,
+        let (mut buffer, found) = match self.buffer.take().filter(|b| b.generation == at.generation) {
+            Some(buffer) => (buffer, true),
+            None => (self.generate(s, at.generation, &mut meter)?, false),
         };
         let outcome = match buffer.ended {
             true => Ok(Taken::TooFar),
@@ -120,8 +106,9 @@ impl<B: Device> Task<B, Ppo> for Proximal<B> {
         if let Ok(Taken::TooFar) = outcome {
             buffer.ended = true;
         }
-        // Kept whatever happens, for the checkpoint of a step that fails.
-        self.buffer = (!at.last || outcome.is_err()).then_some(buffer);
+        // A step that fails leaves what it found: its own generation is drawn again by the run that goes on.
+        let keep = outcome.as_ref().map_or(found, |_| !at.last);
+        self.buffer = keep.then_some(buffer);
         let taken = outcome?;
         s.state.meter = meter;
         let mean = |name: &str| s.state.meter.mean(name).unwrap_or(f64::NAN);
@@ -141,19 +128,11 @@ impl<B: Device> Task<B, Ppo> for Proximal<B> {
         if let Some(buffer) = &self.buffer {
             buffer.save(writer)?;
         }
-        match &self.critic {
-            Some(critic) => critic.save(s.b, writer),
-            None => Ok(()),
-        }
+        self.critic.save(s.b, writer)
     }
 
-    /// A critic of its own is a model folder too.
     fn finish(&mut self, s: &mut Session<'_, B, Ppo>) -> Result<()> {
-        let Some(critic) = &self.critic else { return Ok(()) };
-        let stored = dtype(&s.config.shared).stored();
-        let folder = s.output().join("critic");
-        std::fs::create_dir_all(&folder).map_err(model_qwen2::Error::io(&folder, "create"))?;
-        save_model(s.b, &folder, &s.assets, critic.learner(), stored, Heads::All)
+        self.critic.finish(s)
     }
 }
 
@@ -163,22 +142,12 @@ impl<B: Device> Proximal<B> {
         let (mut experiences, texts) = self.scene.generate(s, generation, meter)?;
         let vocab = s.assets.folder.config.kernel.vocab;
         let micro = s.config.shared.per_device_train_batch_size;
-        let temperature = s.config.own.rollout.temperature;
         if let Some(reference) = &mut self.reference {
             self.scene
                 .score_reference(s.b, vocab, reference, &mut experiences, micro)?;
         }
-        let all: Vec<usize> = (0..experiences.len()).collect();
-        for chunk in all.chunks(micro) {
-            let Packed { batch, ranges } = pack(vocab, &self.scene.prompts, &experiences, chunk)?;
-            let values = match &mut self.critic {
-                Some(critic) => critic.score(s.b, &batch)?,
-                None => &s.learner.score(s.b, &batch, temperature)?.value,
-            };
-            for (&i, range) in chunk.iter().zip(ranges) {
-                experiences[i].values = values[range].iter().map(|x| x.to_f64()).collect();
-            }
-        }
+        self.critic.judge(s, &self.scene.prompts, &mut experiences)?;
+        self.check_reference(&experiences)?;
         self.judge(&mut experiences, s.config.own.own.whiten_rewards, meter);
         self.scene.log_completions(s, &experiences, &texts)?;
         Ok(Buffer {
@@ -186,6 +155,20 @@ impl<B: Device> Proximal<B> {
             experiences,
             ended: false,
         })
+    }
+
+    /// An error where the policy has gone too far from the reference.
+    fn check_reference(&self, experiences: &[Experience]) -> Result<()> {
+        let pairs = experiences.iter().flat_map(|e| e.old.iter().zip(&e.reference));
+        let (kl, tokens) = pairs.fold((0.0, 0.0), |(kl, n), (l, r)| {
+            (kl + Estimator::K3.estimate(*l, *r), n + 1.0)
+        });
+        match self.reference {
+            Some(_) => self
+                .scene
+                .check_kl("to the reference", kl / f64::max(tokens, 1.0), LESS_KL),
+            None => Ok(()),
+        }
     }
 
     /// Rewards of tokens, advantages, returns; what the log says of them.
@@ -227,8 +210,8 @@ impl<B: Device> Proximal<B> {
         let ended = experiences.iter().filter(|e| e.stopped).count();
         meter.add("val/num_eos_tokens", ended as f64, 1.0);
 
-        let mask: Vec<f64> = experiences.iter().flat_map(Experience::mask::<f64>).collect();
         if whiten_rewards {
+            let mask: Vec<f64> = experiences.iter().flat_map(Experience::mask::<f64>).collect();
             let mut flat = rewards.concat();
             let kept = flat.iter().zip(&mask).filter(|(_, m)| **m != 0.0).map(|(x, _)| *x);
             let mean = spread(kept).0.unwrap_or(0.0);
@@ -237,23 +220,7 @@ impl<B: Device> Proximal<B> {
             let mut flat = flat.into_iter().zip(&mask).map(|(x, m)| x + mean * m);
             rewards.iter_mut().flatten().zip(&mut flat).for_each(|(r, x)| *r = x);
         }
-        let (mut advantages, mut values, mut returns) = (Vec::new(), Vec::new(), Vec::new());
-        for (e, rewards) in experiences.iter_mut().zip(&rewards) {
-            (e.advantages, e.returns) = (vec![0.0; rewards.len()], vec![0.0; rewards.len()]);
-            self.gae
-                .advantages(&mut e.advantages, &mut e.returns, rewards, &e.values);
-            advantages.extend_from_slice(&e.advantages);
-            values.extend_from_slice(&e.values);
-            returns.extend_from_slice(&e.returns);
-        }
-        if let Some(share) = explained_variance(&values, &returns, &mask) {
-            meter.add("explained_variance", share, 1.0);
-        }
-        whiten(&mut advantages, &mask);
-        let whitened = &mut advantages.into_iter();
-        for e in experiences {
-            e.advantages = whitened.take(e.tokens.len()).collect();
-        }
+        estimate(&self.gae, experiences, &rewards, meter);
     }
 
     /// One optimizer step on the completions `members`.
@@ -270,15 +237,15 @@ impl<B: Device> Proximal<B> {
         let tokens: usize = members.iter().map(|&i| experiences[i].trained_tokens()).sum();
         let tokens = (tokens as f64).max(1.0);
         s.learner.zero_grads(s.b);
-        if let Some(critic) = &mut self.critic {
+        if let Some(critic) = self.critic.own() {
             critic.zero_grads(s.b);
         }
         let mut sums = Sums::default();
         for chunk in members.chunks(micro) {
             let Packed { batch, ranges } = pack(vocab, &self.scene.prompts, experiences, chunk)?;
             let scores = s.learner.score(s.b, &batch, temperature)?;
-            let values = match &mut self.critic {
-                Some(critic) => critic.score(s.b, &batch)?,
+            let values = match self.critic.own() {
+                Some(critic) => &critic.score(s.b, &batch, 1.0)?.value,
                 None => &scores.value,
             };
             let zeros = || vec![B::Real::ZERO; batch.predictions()];
@@ -298,31 +265,30 @@ impl<B: Device> Proximal<B> {
             if self.objective.ent_coef == 0.0 {
                 dentropy.clear();
             }
-            let separate = self.critic.is_some();
+            let own = self.critic.own();
             let cotangent = Cotangent {
                 dlogp: &dlogp,
                 dentropy: &dentropy,
-                dvalue: if separate { &[] } else { &dvalue },
+                dvalue: if own.is_some() { &[] } else { &dvalue },
             };
             s.learner.backward(s.b, cotangent)?;
-            if let Some(critic) = &mut self.critic {
-                critic.backward(s.b, &dvalue)?;
+            if let Some(critic) = own {
+                critic.backward(s.b, of_values(&dvalue))?;
             }
         }
         self.scene
-            .check_kl("to the policy that drew the completions", sums.approx_kl)?;
+            .check_kl("to the policy that drew the completions", sums.approx_kl, LESS_KL)?;
         if s.config.own.own.target_kl.is_some_and(|most| sums.approx_kl > most) {
             return Ok(Taken::TooFar);
         }
-        if let Some(critic) = &self.critic {
-            critic.check(s.b)?;
+        // Before anything is updated.
+        if let Some(critic) = self.critic.own() {
+            critic.grad_norm(s.b)?;
         }
         let rate = s.config.own.own.critic_learning_rate;
         let hyper = s.hyper(rate.unwrap_or(s.config.shared.learning_rate));
         s.update()?;
-        if let Some(critic) = &mut self.critic {
-            critic.update(s.b, &hyper)?;
-        }
+        self.critic.update(s, &hyper)?;
         let loss = sums.loss(&self.objective);
         sums.add_to(meter, loss);
         Ok(Taken::Yes { loss })

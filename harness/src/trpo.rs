@@ -12,20 +12,19 @@
 use anyhow::{Result, bail};
 use cpu_backend::{Cpu, Settings};
 use kernel::backend::Tangent;
-use kernel::objective::group::{Scale, group_advantages, reward_std};
-use kernel::objective::ppo::{Gae, Ppo as Objective, explained_variance, whiten};
+use kernel::objective::ppo::{Gae, Ppo as Objective};
 use kernel::objective::trpo::surrogate_loss;
 use kernel::params::ValueHead;
 use kernel::real::Real;
-use kernel::transformer::{Cotangent, Keep};
 use kernel::trust_region::{LearnerWork, Outcome, Piece, Report, Settings as Region, learner_step};
-use model_qwen2::folder::Folder;
 
 use crate::checkpoint::{Stop, Writer};
-use crate::config::{AdvantageKind, CriticKind, ScaleRewards, Trpo, TrpoConfig};
+use crate::config::{AdvantageKind, CriticKind, Trpo, TrpoConfig};
 use crate::data::permutation;
-use crate::online::{Critic, Experience, Opened, Packed, Scene, Shuffle, narrow, pack};
-use crate::train::{Device, Heads, Meter, Session, Shown, Summary, Task, dtype, save_model, settings};
+use crate::online::{
+    Critic, CriticSource, Experience, Opened, Packed, Scene, Shuffle, compare_groups, estimate, narrow, of_values, pack,
+};
+use crate::train::{Device, Meter, Session, Shown, Summary, Task, settings};
 
 /// Runs `config` to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
 pub fn run(config: &TrpoConfig, stop: &Stop) -> Result<Summary> {
@@ -44,50 +43,30 @@ fn run_on<B: Device + Tangent>(b: &B, config: &TrpoConfig, settings: Settings, s
         mut scene,
         needs,
     } = Scene::open(config, config.plan()?, head)?;
-    let (mut session, restored) = Session::open(b, config, settings, assets, needs)?;
-    scene.begin(&mut session)?;
-    let critic = match (own.advantage, own.critic) {
-        (AdvantageKind::Group, _) => Values::None,
-        (AdvantageKind::Critic, CriticKind::Head) => Values::Head,
-        (AdvantageKind::Critic, CriticKind::Model) => {
-            let other = own.value_model.as_ref().map(Folder::open).transpose()?;
-            let folder = other.as_ref().unwrap_or(&session.assets.folder);
-            let (ours, theirs) = (session.assets.folder.config.kernel.vocab, folder.config.kernel.vocab);
-            if ours != theirs {
-                let expected = format!("a model with the policy's vocabulary of {ours} tokens");
-                let found = format!("{}, which has {theirs}", folder.path().display());
-                return Err(config.invalid("value_model", expected, found).into());
-            }
-            let keep = match config.shared.gradient_checkpointing {
-                true => Keep::Inputs,
-                false => Keep::Everything,
-            };
-            let context = session.learner.model.context();
-            let updates = session.state.updates;
-            let critic = Critic::open(b, folder, context, keep, restored.as_ref(), updates)?;
-            Values::Model(Box::new(critic))
+    let source = match own.advantage {
+        AdvantageKind::Group => None,
+        AdvantageKind::Critic => {
+            let folder = own.value_model.as_deref();
+            Some(CriticSource::open(config, own.critic, folder, &assets)?)
         }
     };
+    let (mut session, restored) = Session::open(b, config, settings, assets, needs)?;
+    scene.begin(&mut session)?;
+    let critic = source.map(|source| Critic::open(&session, &source, restored.as_ref()));
     let mut task = TrustRegion {
         work: LearnerWork::new(b, &session.learner)?,
         scene,
-        critic,
+        critic: critic.transpose()?,
         region: config.region(),
         gae: config.gae(),
     };
     session.run(&mut task, stop)
 }
 
-/// Where values come from.
-enum Values<B: Device> {
-    None,
-    Head,
-    Model(Box<Critic<B>>),
-}
-
 struct TrustRegion<B: Device> {
     scene: Scene,
-    critic: Values<B>,
+    /// None where advantages come from groups.
+    critic: Option<Critic<B>>,
     region: Region,
     gae: Gae,
     work: LearnerWork<B>,
@@ -127,82 +106,38 @@ impl<B: Device + Tangent> Task<B, Trpo> for TrustRegion<B> {
     fn save(&self, s: &Session<'_, B, Trpo>, writer: &mut Writer) -> Result<()> {
         self.scene.sync()?;
         match &self.critic {
-            Values::Model(critic) => critic.save(s.b, writer),
-            Values::None | Values::Head => Ok(()),
+            Some(critic) => critic.save(s.b, writer),
+            None => Ok(()),
         }
     }
 
-    /// A critic of its own is a model folder too.
     fn finish(&mut self, s: &mut Session<'_, B, Trpo>) -> Result<()> {
-        let Values::Model(critic) = &self.critic else {
-            return Ok(());
-        };
-        let stored = dtype(&s.config.shared).stored();
-        let folder = s.output().join("critic");
-        std::fs::create_dir_all(&folder).map_err(model_qwen2::Error::io(&folder, "create"))?;
-        save_model(s.b, &folder, &s.assets, critic.learner(), stored, Heads::All)
+        match &self.critic {
+            Some(critic) => critic.finish(s),
+            None => Ok(()),
+        }
     }
 }
 
 impl<B: Device + Tangent> TrustRegion<B> {
     /// Gives completions advantages, and with a critic values and returns.
     fn judge(&mut self, s: &mut Session<'_, B, Trpo>, experiences: &mut [Experience], meter: &mut Meter) -> Result<()> {
-        if matches!(self.critic, Values::None) {
-            let rewards: Vec<_> = experiences.iter().map(|e| e.reward).collect();
-            let scale = match s.config.own.own.scale_rewards {
-                ScaleRewards::Group => Scale::Group,
-                ScaleRewards::Batch => Scale::Batch {
-                    std: reward_std(&rewards),
-                },
-                ScaleRewards::None => Scale::None,
-            };
-            let group = self.scene.division.group;
-            for (of_group, rewards) in experiences.chunks_mut(group).zip(rewards.chunks(group)) {
-                let mut advantages = vec![0.0; rewards.len()];
-                group_advantages(&mut advantages, rewards, scale);
-                for (e, a) in of_group.iter_mut().zip(advantages) {
-                    e.advantages = vec![a; e.tokens.len()];
-                }
-            }
+        let Some(critic) = &mut self.critic else {
+            compare_groups(experiences, self.scene.division.group, s.config.own.own.scale_rewards);
             return Ok(());
-        }
-        let vocab = s.assets.folder.config.kernel.vocab;
-        let all: Vec<usize> = (0..experiences.len()).collect();
-        for chunk in all.chunks(s.config.shared.per_device_train_batch_size) {
-            let Packed { batch, ranges } = pack(vocab, &self.scene.prompts, experiences, chunk)?;
-            let values = match &mut self.critic {
-                Values::Model(critic) => critic.score(s.b, &batch)?,
-                _ => &s.learner.score(s.b, &batch, 1.0)?.value,
-            };
-            for (&i, range) in chunk.iter().zip(ranges) {
-                experiences[i].values = values[range].iter().map(|x| x.to_f64()).collect();
-            }
-        }
-        let (mut advantages, mut values, mut returns) = (Vec::new(), Vec::new(), Vec::new());
-        for e in experiences.iter_mut() {
+        };
+        critic.judge(s, &self.scene.prompts, experiences)?;
+        let rewards = experiences.iter_mut().map(|e| {
             // A completion that nothing scored has nothing to teach.
             e.trained &= e.reward.is_some();
-            let n = e.tokens.len();
-            let mut rewards = vec![0.0; n];
+            let mut rewards = vec![0.0; e.tokens.len()];
             if let (Some(last), Some(reward)) = (rewards.last_mut(), e.reward) {
                 *last = reward;
             }
-            (e.advantages, e.returns) = (vec![0.0; n], vec![0.0; n]);
-            self.gae
-                .advantages(&mut e.advantages, &mut e.returns, &rewards, &e.values);
-            advantages.extend_from_slice(&e.advantages);
-            values.extend_from_slice(&e.values);
-            returns.extend_from_slice(&e.returns);
-        }
-        let mask: Vec<f64> = experiences.iter().flat_map(Experience::mask::<f64>).collect();
-        if let Some(share) = explained_variance(&values, &returns, &mask) {
-            meter.add("explained_variance", share, 1.0);
-        }
-        whiten(&mut advantages, &mask);
-        let whitened = &mut advantages.into_iter();
-        for e in experiences {
-            e.advantages = whitened.take(e.tokens.len()).collect();
-        }
+            rewards
+        });
+        let rewards: Vec<Vec<f64>> = rewards.collect();
+        estimate(&self.gae, experiences, &rewards, meter);
         Ok(())
     }
 
@@ -252,14 +187,21 @@ impl<B: Device + Tangent> TrustRegion<B> {
         };
         let (work, region) = (&mut self.work, &self.region);
         let report = learner_step(s.b, &mut s.learner, work, &pieces, temperature, loss, region);
-        report.map_err(|e| anyhow::anyhow!("{e}"))
+        let report = report.map_err(|e| anyhow::anyhow!("{e}"))?;
+        if report.outcome == Outcome::Moved {
+            s.changed();
+        }
+        // Without a line search nothing else bounds it.
+        let advice = "a smaller max_kl, a larger cg_damping, or npg = false";
+        self.scene.check_kl("of the step", report.kl_old_new, advice)?;
+        Ok(report)
     }
 
     /// Fits the critic to the returns.
     fn fit(&mut self, s: &mut Session<'_, B, Trpo>, experiences: &[Experience], meter: &mut Meter) -> Result<()> {
-        if matches!(self.critic, Values::None) {
+        let Some(critic) = &mut self.critic else {
             return Ok(());
-        }
+        };
         let objective = Objective {
             vf_coef: 1.0,
             ..Objective::default()
@@ -271,16 +213,11 @@ impl<B: Device + Tangent> TrustRegion<B> {
         let mut hyper = s.hyper(s.config.own.own.critic_learning_rate);
         for epoch in 0..s.config.own.own.critic_epochs {
             let mut loss = 0.0;
-            s.learner.zero_grads(s.b);
-            if let Values::Model(critic) = &mut self.critic {
-                critic.zero_grads(s.b);
-            }
+            critic.learner(&mut s.learner).zero_grads(s.b);
             for chunk in all.chunks(s.config.shared.per_device_train_batch_size) {
                 let Packed { batch, ranges } = pack(vocab, &self.scene.prompts, experiences, chunk)?;
-                let values = match &mut self.critic {
-                    Values::Model(critic) => critic.score(s.b, &batch)?,
-                    _ => &s.learner.score(s.b, &batch, 1.0)?.value,
-                };
+                let learner = critic.learner(&mut s.learner);
+                let values = &learner.score(s.b, &batch, 1.0)?.value;
                 let mut dvalue = vec![B::Real::ZERO; batch.predictions()];
                 for (&i, range) in chunk.iter().zip(ranges) {
                     let returns = narrow::<B::Real>(&experiences[i].returns);
@@ -288,15 +225,7 @@ impl<B: Device + Tangent> TrustRegion<B> {
                     let (d, value) = (&mut dvalue[range.clone()], &values[range]);
                     loss += objective.value(d, value, None, &returns, &mask, tokens).loss;
                 }
-                let cotangent = Cotangent {
-                    dlogp: &[],
-                    dentropy: &[],
-                    dvalue: &dvalue,
-                };
-                match &mut self.critic {
-                    Values::Model(critic) => critic.backward(s.b, &dvalue)?,
-                    _ => s.learner.backward(s.b, cotangent)?,
-                }
+                learner.backward(s.b, of_values(&dvalue))?;
             }
             if !loss.is_finite() {
                 bail!("the critic's loss is {loss}: try a lower critic_learning_rate");
@@ -304,12 +233,9 @@ impl<B: Device + Tangent> TrustRegion<B> {
             if epoch == 0 {
                 meter.add("loss/value", loss, 1.0);
             }
-            match &mut self.critic {
-                Values::Model(critic) => {
-                    critic.update(s.b, &hyper)?;
-                    s.state.updates += 1;
-                }
-                _ => {
+            match critic {
+                Critic::Model(_) => critic.update(s, &hyper)?,
+                Critic::Head => {
                     // Without gradient and decay AdamW leaves the trunk as it is, bit for bit.
                     hyper.weight_decay = 0.0;
                     let b = s.b;
@@ -320,6 +246,7 @@ impl<B: Device + Tangent> TrustRegion<B> {
                     }
                     s.learner.update(b, &hyper)?;
                     s.state.updates = s.learner.steps;
+                    s.changed();
                 }
             }
         }

@@ -40,6 +40,7 @@
 //! | `tabular` | what TRPO stands on, exactly, on a table |
 //! | `decode` | `==`: decode gives the logits of training, whatever stands beside |
 //! | `resume` | a run that is killed and gone on with equals one that is not |
+//! | `online` | grpo, rloo, ppo, trpo: resume, other orders of work, trainer against `verify`, bad input |
 //! | `sft`, `eval`, `cli` | what the commands do |
 //! | `rewards` | TRL's reward functions, and reward models of transformers |
 //! | `refused` | broken input: one clear error each |

@@ -340,3 +340,19 @@ fn the_end_of_an_answer_may_be_another_token() {
     let keys = [ALL, &["--output_dir=no", "--eos_token=<|nothing|>"]].concat();
     go(lab.command("run", &keys)).refused(&["eos_token", "<|nothing|>"]);
 }
+
+/// Before the first step where it is asked for, and after the last one always.
+#[test]
+fn the_beginning_and_the_end_are_evaluated() {
+    let lab = Lab::new();
+    Ran::from(
+        lab.train("run", &["--eval_on_start=true", "--eval_steps=8"])
+            .output()
+            .unwrap(),
+    )
+    .good();
+    let rows = read_rows(&lab.path("run/out/metrics.jsonl"));
+    let evals = rows.iter().filter(|row| row["eval_loss"].is_number());
+    let steps: Vec<_> = evals.map(|row| row["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 8, 16, 24, 30]);
+}

@@ -44,11 +44,11 @@ choice! {
     /// What an advantage is divided by.
     pub enum ScaleRewards {
         /// The standard deviation of its group.
-        Group = "group",
+        Group = "group" | "true",
         /// That of all completions of the generation.
         Batch = "batch",
         /// Nothing.
-        None = "none",
+        None = "none" | "false",
     }
 }
 
@@ -158,12 +158,15 @@ where
     match (steps, completions) {
         (None, None) => Ok(config.shared.gradient_accumulation_steps),
         (Some(steps), None) => Ok(steps),
-        (None, Some(completions)) if completions.is_multiple_of(micro) => Ok(completions / micro),
-        (None, Some(completions)) => Err(config.invalid(
-            "generation_batch_size",
-            format!("a multiple of per_device_train_batch_size = {micro}"),
-            completions.to_string(),
-        )),
+        (None, Some(completions)) => {
+            let step = micro * config.shared.gradient_accumulation_steps;
+            if !completions.is_multiple_of(step) {
+                let product = "per_device_train_batch_size x gradient_accumulation_steps";
+                let expected = format!("a multiple of {product} = {step}");
+                return Err(config.invalid("generation_batch_size", expected, completions.to_string()));
+            }
+            Ok(completions / micro)
+        }
         (Some(_), Some(_)) => Err(config.invalid(
             "generation_batch_size",
             "steps_per_generation or generation_batch_size, not both",

@@ -64,7 +64,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("router_aux_loss_coef", "mixture-of-experts models are not supported"),
     ("logging_strategy", "use logging_steps"),
     ("eval_packing", "it is not supported; evaluation follows packing"),
-    ("eval_on_start", "it is not supported; use proximal eval"),
     ("eval_delay", "it is not supported"),
     (
         "activation_checkpointing_kwargs",
@@ -126,6 +125,110 @@ const REFUSED: &[(&str, &str)] = &[
         "use questions, or proximal eval on a checkpoint",
     ),
     ("save_only_model", "a checkpoint is always complete; leave it out"),
+    // GRPO and RLOO.
+    (
+        "vllm_importance_sampling_*",
+        "rollouts and training compute the same log-probs, bit for bit; leave it out",
+    ),
+    (
+        "use_vllm",
+        "completions are drawn in the run's own process; leave it out",
+    ),
+    ("vllm_*", "completions are drawn in the run's own process; leave it out"),
+    (
+        "use_transformers_*",
+        "rollouts are always batched continuously; leave it out",
+    ),
+    (
+        "transformers_continuous_*",
+        "use rollout_batch_size and rollout_cache_bytes",
+    ),
+    ("cache_implementation", "use rollout_cache_bytes"),
+    ("ds3_gather_for_generation", "a run is one process; leave it out"),
+    (
+        "cast_lm_head_to_fp32",
+        "log-probs are summed in f32 always; leave it out",
+    ),
+    (
+        "generation_kwargs",
+        "use temperature, top_p, top_k, min_p, repetition_penalty and stop_strings",
+    ),
+    ("chat_template_kwargs", "use dataset.chat_template_kwargs"),
+    ("max_tool_calling_iterations", "tools are not called"),
+    ("log_multimodal", "there are texts only; leave it out"),
+    (
+        "log_unique_prompts",
+        "it is not supported; see num_completions_to_print",
+    ),
+    ("log_completions_hub_repo", "nothing is uploaded; see log_completions"),
+    (
+        "vespo_*",
+        "the paper's constants are fixed: k 2 and lambda 3, 3 and 2 where the advantage is negative",
+    ),
+    (
+        "multi_objective_aggregation",
+        "rewards are summed, then normalised; the other order is not supported",
+    ),
+    ("use_adaptive_entropy", "it is not supported; entropy_coef is constant"),
+    ("entropy_coef_*", "it is not supported; entropy_coef is constant"),
+    ("entropy_target", "it is not supported; entropy_coef is constant"),
+    (
+        "ref_model",
+        "the reference is the model that training begins with; see sync_ref_model",
+    ),
+    // PPOConfig's, of TRL before 1.0 and of its first trainer.
+    ("response_length", "use max_completion_length"),
+    ("total_episodes", "use max_steps or num_train_epochs"),
+    ("num_total_batches", "use max_steps or num_train_epochs"),
+    ("reward_model_path", "use reward_funcs = [\"FOLDER\"]"),
+    ("sft_model_path", "use model_name_or_path"),
+    ("model_adapter_name", "adapters are not supported"),
+    ("ref_adapter_name", "adapters are not supported"),
+    ("exp_name", "use run_name"),
+    (
+        "stop_token",
+        "the model's end of turn ends a completion; see eos_token and stop_strings",
+    ),
+    (
+        "stop_token_id",
+        "the model's end of turn ends a completion; see eos_token and stop_strings",
+    ),
+    ("num_sample_generations", "use eval_strategy and log_completions"),
+    ("local_rollout_forward_batch_size", "use rollout_batch_size"),
+    ("forward_batch_size", "use rollout_batch_size"),
+    ("world_size", "a run is one process; leave it out"),
+    (
+        "batch_size",
+        "use per_device_train_batch_size, gradient_accumulation_steps and num_mini_batches",
+    ),
+    (
+        "local_batch_size",
+        "use per_device_train_batch_size, gradient_accumulation_steps and num_mini_batches",
+    ),
+    (
+        "mini_batch_size",
+        "use per_device_train_batch_size, gradient_accumulation_steps and num_mini_batches",
+    ),
+    (
+        "local_mini_batch_size",
+        "use per_device_train_batch_size, gradient_accumulation_steps and num_mini_batches",
+    ),
+    ("micro_batch_size", "use per_device_train_batch_size"),
+    ("backward_batch_size", "use per_device_train_batch_size"),
+    ("ppo_epochs", "use num_ppo_epochs"),
+    ("init_kl_coef", "use kl_coef"),
+    ("kl_penalty", "use kl_estimator"),
+    ("adap_kl_ctrl", "kl_coef is constant; leave it out"),
+    ("target", "kl_coef is constant; leave it out"),
+    ("horizon", "kl_coef is constant; leave it out"),
+    ("early_stopping", "use target_kl"),
+    ("score_clip", "it is not supported; see whiten_rewards"),
+    ("use_score_scaling", "it is not supported; see whiten_rewards"),
+    ("use_score_norm", "it is not supported; see whiten_rewards"),
+    (
+        "ratio_threshold",
+        "a loss that is not finite and a KL above kl_limit stop the run; leave it out",
+    ),
 ];
 
 /// Why TRL's key `name` is not taken; `None` when it is not one of them.

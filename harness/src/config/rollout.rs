@@ -90,6 +90,11 @@ pub struct Division {
 }
 
 impl Division {
+    /// Completions of one generation.
+    pub fn completions(&self) -> usize {
+        self.group * self.prompts
+    }
+
     /// Optimizer steps on one generation.
     pub fn steps(&self) -> u64 {
         (self.parts * self.iterations) as u64
@@ -147,3 +152,6 @@ where
         Ok((functions, weights.map_err(bad)?))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,10 +122,12 @@ keys! {
         logging_dir: Option<PathBuf> = None;
         /// Name of the run in TensorBoard: a folder under logging_dir.
         run_name: Option<String> = None;
-        /// When to evaluate.
+        /// When to evaluate; unless never, after the last step too.
         eval_strategy: Strategy = Strategy::No;
         /// Steps between two evaluations; logging_steps unless set.
         eval_steps: Option<Steps> = None, in f64::MIN_POSITIVE..;
+        /// Evaluate before the first step too.
+        eval_on_start: bool = false;
         /// When to save a checkpoint.
         save_strategy: Strategy = Strategy::Steps;
         /// Steps between two checkpoints.

@@ -83,6 +83,11 @@ impl Trainer for Trpo {
             let expected = "f32: a step within a trust region needs its digits";
             return Err(config.invalid("dtype", expected, "bf16"));
         }
+        let limit = config.own.rollout.kl_limit;
+        if own.max_kl > limit {
+            let expected = format!("at most kl_limit = {limit}, where the run stops");
+            return Err(config.invalid("max_kl", expected, own.max_kl.to_string()));
+        }
         config.region().check().map_err(|e| {
             let key = if e.field == "cg_tolerance" {
                 "cg_residual_tol"

@@ -269,7 +269,12 @@ macro_rules! choice {
                 ["one of", [$($name),+].join(", ").as_str()].join(" ")
             }
             fn from_toml(value: &toml::Value) -> Option<Self> {
-                match value.as_str()? { $($name $(| $alias)* => Some(Self::$Variant),)+ _ => None }
+                let word = match value {
+                    // Where TRL has names beside true and false.
+                    toml::Value::Boolean(yes) => if *yes { "true" } else { "false" },
+                    other => other.as_str()?,
+                };
+                match word { $($name $(| $alias)* => Some(Self::$Variant),)+ _ => None }
             }
             fn to_toml(&self) -> Option<toml::Value> {
                 Some(toml::Value::String(self.name().to_owned()))

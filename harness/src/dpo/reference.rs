@@ -5,7 +5,6 @@ use kernel::batch::Batch;
 use kernel::real::Real;
 use kernel::transformer::Accs;
 use model_qwen2::folder::Folder;
-use model_qwen2::tokenizer::{HfTokenizer, Tokenize};
 
 use super::cache;
 use super::data::{Pair, Pairs};
@@ -13,7 +12,7 @@ use super::micro::Micro;
 use crate::assets::Assets;
 use crate::checkpoint::Writer;
 use crate::config::{Dpo, DpoConfig};
-use crate::train::{self, Device, Moves, Restored, Session, dtype};
+use crate::train::{self, Device, Moves, Restored, Session, dtype, other_model};
 
 /// Which pairs are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,27 +36,7 @@ pub fn open_folder(config: &DpoConfig, assets: &Assets) -> Result<Option<Folder>
     let Some(path) = &config.own.ref_model else {
         return Ok(None);
     };
-    let folder = Folder::open(path)?;
-    let [ours, theirs] = [&assets.folder, &folder].map(|f| f.config.kernel.vocab);
-    if ours != theirs {
-        let expected = format!("a model with the policy's vocabulary of {ours} tokens");
-        let found = format!("{}, which has {theirs}", path.display());
-        return Err(config.invalid("ref_model", expected, found).into());
-    }
-    if path.join("tokenizer.json").exists() {
-        let tokenizer = HfTokenizer::load(path)?;
-        let token = |t: &HfTokenizer, id| t.id_to_token(id);
-        let other = (0..ours as u32).find(|&id| token(&assets.tokenizer, id) != token(&tokenizer, id));
-        if let Some(id) = other {
-            let show = |t| token(t, id).map_or("none".into(), |t| format!("{t:?}"));
-            let expected = format!(
-                "a model with the policy's vocabulary, token {id} being {}",
-                show(&assets.tokenizer)
-            );
-            let found = format!("{}, where it is {}", path.display(), show(&tokenizer));
-            return Err(config.invalid("ref_model", expected, found).into());
-        }
-    }
+    let folder = other_model(config, "ref_model", path, assets)?;
     let shape = |f: &Folder| {
         let mut shape = f.config.kernel.clone();
         shape.max_positions = 0;

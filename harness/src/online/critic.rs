@@ -1,13 +1,20 @@
 //! The critic: a value head on the policy's trunk, or a model of its own with such a head.
+use std::path::Path;
+
 use anyhow::Result;
-use kernel::batch::Batch;
 use kernel::optim::{Hyper, Learner};
 use kernel::params::ValueHead;
+use kernel::real::Real;
 use kernel::transformer::{Cotangent, Keep};
+use model_qwen2::Error;
 use model_qwen2::folder::Folder;
 
+use super::experience::{Experience, Packed, pack};
+use super::prompts::Prompt;
+use crate::assets::Assets;
 use crate::checkpoint::Writer;
-use crate::train::{Device, Restored, read_accs, write_accs};
+use crate::config::{Config, CriticKind, Trainer};
+use crate::train::{Device, Heads, Restored, Session, dtype, other_model, read_accs, save_model, write_accs};
 
 /// Masters and moments of a critic within a checkpoint.
 const FILES: [&str; 3] = [
@@ -16,27 +23,60 @@ const FILES: [&str; 3] = [
     "critic_exp_avg_sq.safetensors",
 ];
 
-/// A critic of its own. One on the policy's trunk needs nothing but the policy's learner.
-pub struct Critic<B: Device> {
-    learner: Learner<B>,
+/// Where values come from.
+pub enum Critic<B: Device> {
+    /// A head on the policy's trunk: a part of the policy's learner.
+    Head,
+    /// A model of its own.
+    Model(Box<Learner<B>>),
+}
+
+/// What a critic begins with, looked at before anything is made.
+pub enum CriticSource {
+    /// The policy's trunk.
+    Head,
+    /// The policy's folder once more.
+    Policy,
+    /// A folder.
+    Folder(Box<Folder>),
+}
+
+impl CriticSource {
+    /// What `critic` and `value_model` say. Errors: a folder that is no model, or one of another vocabulary.
+    pub fn open<K: Trainer>(
+        config: &Config<K>,
+        kind: CriticKind,
+        value_model: Option<&Path>,
+        assets: &Assets,
+    ) -> Result<Self> {
+        match (kind, value_model) {
+            (CriticKind::Head, _) => Ok(Self::Head),
+            (CriticKind::Model, None) => Ok(Self::Policy),
+            (CriticKind::Model, Some(path)) => {
+                let folder = other_model(config, "value_model", path, assets)?;
+                Ok(Self::Folder(Box::new(folder)))
+            }
+        }
+    }
 }
 
 impl<B: Device> Critic<B> {
-    /// The model in `folder` with its value head, or one of zeros; where a run goes on, the checkpoint's. `steps` are the
-    /// updates it has had.
-    pub fn open(
-        b: &B,
-        folder: &Folder,
-        context: usize,
-        keep: Keep,
-        restored: Option<&Restored>,
-        steps: u64,
-    ) -> Result<Self> {
+    /// The model of `source` with its value head, or one of zeros; where a run goes on, the checkpoint's.
+    pub fn open<K: Trainer>(s: &Session<'_, B, K>, source: &CriticSource, restored: Option<&Restored>) -> Result<Self> {
+        let folder = match source {
+            CriticSource::Head => return Ok(Self::Head),
+            CriticSource::Policy => &s.assets.folder,
+            CriticSource::Folder(folder) => folder,
+        };
         let head = match folder.value_head {
             ValueHead::None => ValueHead::Weight,
             head => head,
         };
-        let kernel = folder.config.kernel.clone();
+        let keep = match s.config.shared.gradient_checkpointing {
+            true => Keep::Inputs,
+            false => Keep::Everything,
+        };
+        let (b, kernel, context) = (s.b, folder.config.kernel.clone(), s.learner.model.context());
         let mut learner = Learner::load(b, kernel, head, context, keep, |spec, out| {
             if spec.name.starts_with("v_head.") && folder.value_head == ValueHead::None {
                 return anyhow::Ok(());
@@ -50,14 +90,14 @@ impl<B: Device> Critic<B> {
                 read_accs(b, &restored.path.join(file), &specs, accs)?;
             }
             learner.model.prepare(b, &learner.masters);
-            learner.steps = steps;
+            learner.steps = s.state.critic_updates;
         }
-        Ok(Self { learner })
+        Ok(Self::Model(Box::new(learner)))
     }
 
     /// What a run that goes on must find again.
     pub fn save(&self, b: &B, writer: &Writer) -> Result<()> {
-        let learner = &self.learner;
+        let Self::Model(learner) = self else { return Ok(()) };
         let accs = [&learner.masters, &learner.moments[0], &learner.moments[1]];
         for (file, accs) in FILES.iter().zip(accs) {
             write_accs(b, &writer.path().join(file), learner.specs(), accs)?;
@@ -65,40 +105,71 @@ impl<B: Device> Critic<B> {
         Ok(())
     }
 
-    /// The learner, to be saved at the end.
-    pub fn learner(&self) -> &Learner<B> {
-        &self.learner
+    /// At the end: a model of its own is a model folder too, `critic` in the output folder.
+    pub fn finish<K: Trainer>(&self, s: &Session<'_, B, K>) -> Result<()> {
+        let Self::Model(learner) = self else { return Ok(()) };
+        let folder = s.output().join("critic");
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder, "create"))?;
+        save_model(
+            s.b,
+            &folder,
+            &s.assets,
+            learner,
+            dtype(&s.config.shared).stored(),
+            Heads::All,
+        )
     }
 
-    /// Values of a batch's predictions.
-    pub fn score(&mut self, b: &B, batch: &Batch) -> Result<&[B::Real]> {
-        Ok(&self.learner.score(b, batch, 1.0)?.value)
-    }
-
-    /// Forgets the last step's gradients.
-    pub fn zero_grads(&mut self, b: &B) {
-        self.learner.zero_grads(b);
-    }
-
-    /// Adds the gradient of what was scored last.
-    pub fn backward(&mut self, b: &B, dvalue: &[B::Real]) -> Result<()> {
-        let cotangent = Cotangent {
-            dlogp: &[],
-            dentropy: &[],
-            dvalue,
-        };
-        Ok(self.learner.backward(b, cotangent)?)
-    }
-
-    /// An error where a gradient is not finite: before anything is updated.
-    pub fn check(&self, b: &B) -> Result<()> {
-        self.learner.grad_norm(b)?;
+    /// Fills in the values of completions.
+    pub fn judge<K: Trainer>(
+        &mut self,
+        s: &mut Session<'_, B, K>,
+        prompts: &[Prompt],
+        experiences: &mut [Experience],
+    ) -> Result<()> {
+        let vocab = s.assets.folder.config.kernel.vocab;
+        let all: Vec<usize> = (0..experiences.len()).collect();
+        for chunk in all.chunks(s.config.shared.per_device_train_batch_size) {
+            let Packed { batch, ranges } = pack(vocab, prompts, experiences, chunk)?;
+            let values = &self.learner(&mut s.learner).score(s.b, &batch, 1.0)?.value;
+            for (&i, range) in chunk.iter().zip(ranges) {
+                experiences[i].values = values[range].iter().map(|x| x.to_f64()).collect();
+            }
+        }
         Ok(())
     }
 
-    /// One AdamW step.
-    pub fn update(&mut self, b: &B, hyper: &Hyper) -> Result<()> {
-        self.learner.update(b, hyper)?;
+    /// The learner that has the value head; `policy` is the policy's.
+    pub fn learner<'a>(&'a mut self, policy: &'a mut Learner<B>) -> &'a mut Learner<B> {
+        match self {
+            Self::Head => policy,
+            Self::Model(learner) => learner,
+        }
+    }
+
+    /// The critic's own model, where it has one.
+    pub fn own(&mut self) -> Option<&mut Learner<B>> {
+        match self {
+            Self::Head => None,
+            Self::Model(learner) => Some(learner),
+        }
+    }
+
+    /// One AdamW step of a model of its own; nothing where there is none.
+    pub fn update<K: Trainer>(&mut self, s: &mut Session<'_, B, K>, hyper: &Hyper) -> Result<()> {
+        let Some(learner) = self.own() else { return Ok(()) };
+        learner.update(s.b, hyper)?;
+        s.state.critic_updates = learner.steps;
+        s.changed();
         Ok(())
+    }
+}
+
+/// The cotangent of values alone.
+pub fn of_values<R: Real>(dvalue: &[R]) -> Cotangent<'_, R> {
+    Cotangent {
+        dlogp: &[],
+        dentropy: &[],
+        dvalue,
     }
 }

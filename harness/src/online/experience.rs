@@ -87,14 +87,22 @@ impl Buffer {
         Ok(writer.write(FILE, &serde_json::to_vec(self)?)?)
     }
 
-    /// Reads it from one; none where the checkpoint was between two generations.
-    pub fn restore(restored: Option<&Restored>) -> Result<Option<Self>> {
+    /// Reads it from one; none where the checkpoint was between two generations. One that another batch arithmetic made is
+    /// of no use: it is left out, and `notes` says so.
+    pub fn restore(restored: Option<&Restored>, division: &Division, notes: &mut Vec<String>) -> Result<Option<Self>> {
         let Some(path) = restored.map(|r| r.path.join(FILE)).filter(|p| p.exists()) else {
             return Ok(None);
         };
         let text = std::fs::read(&path).map_err(Error::io(&path, "read"))?;
-        let buffer = serde_json::from_slice(&text)
+        let buffer: Self = serde_json::from_slice(&text)
             .map_err(|e| Error::invalid(&path, "JSON", "the rollouts of a generation", e.to_string()))?;
+        let (there, asked) = (buffer.experiences.len(), division.completions());
+        if there != asked {
+            notes.push(format!(
+                "the checkpoint's generation has {there} completions, this configuration's {asked}: it is drawn anew"
+            ));
+            return Ok(None);
+        }
         Ok(Some(buffer))
     }
 }

@@ -7,9 +7,11 @@
 //! | `rollout` | [`rollouts`]: completions with their log-probs |
 //! | `experience` | [`Experience`], [`Buffer`]: a generation; [`pack`]: batches of it |
 //! | `score` | rewards of completions, TRL's metrics, completions.jsonl |
-//! | `critic` | [`Critic`]: values from a model of its own |
+//! | `advantage` | advantages, from groups or from values |
+//! | `critic` | [`Critic`]: values from a head on the policy or from a model of its own |
 //! | `scene` | [`Scene`]: all of this for one run |
 
+mod advantage;
 mod critic;
 mod experience;
 mod prompts;
@@ -17,10 +19,11 @@ mod rollout;
 mod scene;
 mod score;
 
-pub use critic::Critic;
+pub use advantage::{compare_groups, estimate};
+pub use critic::{Critic, CriticSource, of_values};
 pub use experience::{At, Buffer, Experience, Packed, Shuffle, narrow, pack};
 pub(crate) use prompts::text;
 pub use prompts::{Prompt, Prompts};
 pub use rollout::{Drawing, rollouts};
-pub use scene::{Opened, Scene};
+pub use scene::{LESS_KL, Opened, Scene};
 pub use score::spread;

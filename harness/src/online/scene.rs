@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use kernel::params::ValueHead;
 use kernel::real::Real;
 
-use super::experience::{Experience, pack};
+use super::experience::{Buffer, Experience, pack};
 use super::prompts::{Prompt, Prompts};
 use super::rollout::{Drawing, rollouts};
 use super::score::{CompletionLog, add_metrics, same_rewards, score};
@@ -14,7 +14,7 @@ use crate::config::{Config, Division, Keys, Online, Rollout, Trainer};
 use crate::data;
 use crate::log::Start;
 use crate::reward::{Rewards, Setup};
-use crate::train::{Device, Meter, Needs, Reference, Session, load_data};
+use crate::train::{Device, Meter, Needs, Reference, Restored, Session, load_data};
 
 /// What a run that learns from its own completions works with.
 pub struct Scene {
@@ -46,6 +46,11 @@ impl Scene {
         Online<K>: Trainer,
     {
         let (shared, rollout) = (&config.shared, &config.own.rollout);
+        if shared.load_best_model_at_end && shared.metric_for_best_model.is_none() {
+            // The default is the loss, and an evaluation here has none.
+            let expected = "a number of the evaluation, such as reward, for load_best_model_at_end";
+            return Err(config.invalid("metric_for_best_model", expected, "none").into());
+        }
         let mut assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
         assets.set_tokens(shared.eos_token.as_deref(), shared.pad_token.as_deref())?;
         let (train, held_out) = load_data(config, |section, split| {
@@ -127,6 +132,18 @@ impl Scene {
             d.steps()
         ));
         Ok(())
+    }
+
+    /// The generation that a run goes on with, where it stopped within one.
+    pub fn buffer<B: Device, K: Trainer>(
+        &self,
+        s: &mut Session<'_, B, K>,
+        restored: Option<&Restored>,
+    ) -> Result<Option<Buffer>> {
+        let mut notes = Vec::new();
+        let buffer = Buffer::restore(restored, &self.division, &mut notes)?;
+        notes.iter().for_each(|note| s.log.warn(note));
+        Ok(buffer)
     }
 
     /// Completions with rewards for generation number `generation`, group after group, and their texts. Metrics go to
@@ -251,17 +268,21 @@ impl Scene {
     }
 
     /// A KL above `kl_limit` is an error that says what to do.
-    pub fn check_kl(&self, what: &str, kl: f64) -> Result<()> {
+    pub fn check_kl(&self, what: &str, kl: f64, advice: &str) -> Result<()> {
         if kl.is_nan() || kl > self.rollout.kl_limit {
             bail!(
-                "the KL {what} is {kl:.3} a token, above kl_limit = {}: nothing was written over; try a lower learning_rate, \
-                 a stronger beta or kl_coef, fewer num_iterations or num_ppo_epochs, or a lower max_grad_norm",
+                "the KL {what} is {kl:.3} a token, above kl_limit = {}: try {advice}, from an earlier checkpoint, or a larger \
+                 kl_limit",
                 self.rollout.kl_limit
             );
         }
         Ok(())
     }
 }
+
+/// What lowers the KL of trainers that follow a gradient.
+pub const LESS_KL: &str = "a lower learning_rate, a stronger beta or kl_coef, fewer num_iterations or num_ppo_epochs, or a \
+                           lower max_grad_norm";
 
 /// Draws completions and scores them.
 fn complete<B: Device, K: Trainer>(

@@ -23,10 +23,14 @@ pub fn load_data<K: Trainer, T>(
         None if section.holds_out() => Some(read(&section, Split::HeldOut)?),
         None => None,
     };
-    if config.shared.eval_strategy != Strategy::No && held_out.is_none() {
+    let asked = [
+        ("eval_strategy", config.shared.eval_strategy != Strategy::No),
+        ("eval_on_start", config.shared.eval_on_start),
+    ];
+    if let Some((key, _)) = asked.iter().find(|(_, asked)| *asked && held_out.is_none()) {
         return Err(config
             .invalid(
-                "eval_strategy",
+                key,
                 "an eval_dataset, dataset.test_size or dataset.test_split to evaluate on",
                 "none of them",
             )

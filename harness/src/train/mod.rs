@@ -2,6 +2,7 @@
 //! keeps, running means.
 
 mod data;
+mod device;
 mod meter;
 mod plan;
 mod reference;
@@ -10,8 +11,11 @@ mod session;
 mod state;
 
 pub use data::load_data;
+pub use device::{Device, Job, dtype, on_device, settings};
 pub use meter::Meter;
 pub use plan::Plan;
-pub use reference::{Moves, Reference};
-pub use session::{Device, Job, Needs, Session, Shown, Summary, Task, dtype, on_device, settings};
-pub use state::{Heads, Restored, TrainerState, read_accs, read_state, save_checkpoint, save_model, write_accs};
+pub use reference::{Moves, Reference, other_model};
+pub use session::{Needs, Session, Shown, Summary, Task};
+pub use state::{
+    Heads, LastUpdate, Restored, TrainerState, read_accs, read_state, save_checkpoint, save_model, write_accs,
+};

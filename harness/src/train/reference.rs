@@ -1,4 +1,6 @@
 //! The reference: a frozen model, or one that follows the policy (TR-DPO, Gorbatovski et al. 2024, arXiv 2404.09656).
+use std::path::Path;
+
 use anyhow::Result;
 use kernel::batch::Batch;
 use kernel::mat::Use;
@@ -6,13 +8,42 @@ use kernel::params::{Spec, ValueHead};
 use kernel::real::Real;
 use kernel::transformer::{Accs, Keep, Model, Workspace};
 use model_qwen2::folder::Folder;
+use model_qwen2::tokenizer::{HfTokenizer, Tokenize};
 
-use super::session::Device;
+use super::device::Device;
 use super::state::{Restored, read_accs, write_accs};
+use crate::assets::Assets;
 use crate::checkpoint::Writer;
+use crate::config::{Config, Trainer};
 
 /// A moving reference within a checkpoint.
 const FILE: &str = "reference.safetensors";
+
+/// The folder of a model beside the policy, that `key` names, which must have the policy's vocabulary.
+pub fn other_model<K: Trainer>(config: &Config<K>, key: &str, path: &Path, assets: &Assets) -> Result<Folder> {
+    let folder = Folder::open(path)?;
+    let [ours, theirs] = [&assets.folder, &folder].map(|f| f.config.kernel.vocab);
+    if ours != theirs {
+        let expected = format!("a model with the policy's vocabulary of {ours} tokens");
+        let found = format!("{}, which has {theirs}", path.display());
+        return Err(config.invalid(key, expected, found).into());
+    }
+    if path.join("tokenizer.json").exists() {
+        let tokenizer = HfTokenizer::load(path)?;
+        let token = |t: &HfTokenizer, id| t.id_to_token(id);
+        let other = (0..ours as u32).find(|&id| token(&assets.tokenizer, id) != token(&tokenizer, id));
+        if let Some(id) = other {
+            let show = |t| token(t, id).map_or("none".into(), |t| format!("{t:?}"));
+            let expected = format!(
+                "a model with the policy's vocabulary, token {id} being {}",
+                show(&assets.tokenizer)
+            );
+            let found = format!("{}, where it is {}", path.display(), show(&tokenizer));
+            return Err(config.invalid(key, expected, found).into());
+        }
+    }
+    Ok(folder)
+}
 
 /// How a reference moves: every so many optimizer steps, reference = alpha policy + (1 - alpha) reference.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -39,8 +39,11 @@ pub fn begin_state<K: Trainer>(
         return Ok(TrainerState {
             step: 0,
             updates: 0,
+            critic_updates: 0,
             num_tokens: 0,
             meter: Meter::default(),
+            last_update: None,
+            owes_evaluation: false,
             best: None,
             data: data.into(),
             isa: isa.into(),

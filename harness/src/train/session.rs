@@ -4,22 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use cpu_backend::{Cpu, Settings};
-use half::bf16;
-use kernel::backend::{Decode, Vector};
+use cpu_backend::Settings;
 use kernel::optim::{Decay, Hyper, Learner, Schedule, Shape};
 use kernel::params::ValueHead;
 use kernel::real::Real;
 use kernel::transformer::Keep;
-use model_qwen2::tensors::Element;
 use serde::Serialize;
 
+use super::device::{Device, dtype};
 use super::resume::{begin_state, restore_point};
-use super::state::{Heads, Restored, TrainerState, read_state, save_checkpoint, save_model};
+use super::state::{Heads, LastUpdate, Restored, TrainerState, read_state, save_checkpoint, save_model, write_config};
 use crate::assets::Assets;
 use crate::checkpoint::{Begin, Best, OutputDir, Stop, Writer, prune};
-use crate::config::{Config, Dtype as ConfigDtype, ReportTo, Resume, Scheduler, Shared, Strategy, Trainer};
-use crate::dtype::Dtype;
+use crate::config::{Config, ReportTo, Resume, Scheduler, Strategy, Trainer};
 use crate::eval::{Answering, ask};
 use crate::log::{Logger, Start};
 use crate::memory::peak_memory;
@@ -51,44 +48,6 @@ pub struct Summary {
     pub metrics: Vec<(String, f64)>,
 }
 
-/// A backend that trainers run on.
-pub trait Device: Decode<Real: Element> + Vector {}
-impl<B: Decode<Real: Element> + Vector> Device for B {}
-
-/// Work on whatever device the configuration names.
-pub trait Job {
-    /// Its result.
-    type Output;
-    /// Does it.
-    fn run<B: Device>(self, b: &B, settings: Settings) -> Result<Self::Output>;
-}
-
-/// Runs `job` on the device and in the precision that the configuration names.
-pub fn on_device<J: Job>(shared: &Shared, job: J) -> Result<J::Output> {
-    let settings = settings(shared)?;
-    match dtype(shared) {
-        Dtype::Bf16 => job.run(&Cpu::<bf16>::new(settings), settings),
-        Dtype::F32 | Dtype::F64 => job.run(&Cpu::<f32>::new(settings), settings),
-    }
-}
-
-/// The machine's settings with the configuration's threads.
-pub fn settings(shared: &Shared) -> Result<Settings> {
-    let mut settings = Settings::detect()?;
-    if let Some(threads) = shared.threads {
-        settings.threads = threads;
-    }
-    Ok(settings)
-}
-
-/// The precision of weights and activations.
-pub fn dtype(shared: &Shared) -> Dtype {
-    match shared.precision() {
-        Ok(ConfigDtype::Bf16) => Dtype::Bf16,
-        _ => Dtype::F32,
-    }
-}
-
 /// What a trainer knows before its session begins.
 #[derive(Clone, Debug)]
 pub struct Needs {
@@ -111,7 +70,8 @@ pub type Shown = Vec<(&'static str, f64)>;
 
 /// A trainer's own part of a run.
 pub trait Task<B: Device, K: Trainer> {
-    /// One optimizer step: gradients, then [`Session::update`]. On an error nothing of the model may have changed.
+    /// One optimizer step: gradients, then [`Session::update`]. On an error the session's state is put back to what it was
+    /// before the step, and a checkpoint is saved unless something of the model has changed ([`Session::changed`]).
     fn step(&mut self, s: &mut Session<'_, B, K>) -> Result<Shown>;
     /// Metrics on held-out data, their names beginning with `eval_`; empty where there is none.
     fn evaluate(&mut self, s: &mut Session<'_, B, K>) -> Result<Vec<(String, f64)>>;
@@ -145,8 +105,8 @@ pub struct Session<'a, B: Device, K: Trainer> {
     saved: Option<u64>,
     eval_loss: Option<f64>,
     last: Vec<(String, f64)>,
-    grad_norm: Option<f64>,
-    rate: f64,
+    /// Whether parameters were changed in the step that is being made.
+    changed: bool,
 }
 
 impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
@@ -230,8 +190,7 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
             output,
             eval_loss: None,
             last: Vec::new(),
-            grad_norm: None,
-            rate: 0.0,
+            changed: false,
         };
         Ok((session, restored))
     }
@@ -271,50 +230,82 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         let shared = &self.config.shared;
         let total = self.needs.steps;
         let log_every = shared.logging_steps.of(total).max(1);
-        let eval_every = shared.eval_interval(total).max(1);
-        let save_every = shared.save_steps.of(total).max(1);
-        let per_epoch = self.needs.steps_per_epoch.max(1);
-        let due = |strategy, step: u64, every: u64| match strategy {
-            Strategy::No => false,
-            Strategy::Steps => step.is_multiple_of(every),
-            Strategy::Epoch => step.is_multiple_of(per_epoch) || step == total,
-        };
+        if self.state.step == 0 && shared.eval_on_start {
+            self.evaluate(task)?;
+        }
+        // The run stopped in this evaluation.
+        if self.state.owes_evaluation && self.settle(task, stop)? {
+            return Ok(true);
+        }
         while self.state.step < total {
-            let before = self.state.num_tokens;
-            let shown = match task.step(self) {
+            let before = self.state.clone();
+            self.changed = false;
+            let mut shown = match task.step(self) {
                 Ok(shown) => shown,
-                Err(error) => return Err(self.keep_what_there_is(task, error)),
+                Err(error) => {
+                    self.state = before;
+                    let error = error.context(format!("step {}", self.state.step + 1));
+                    return Err(self.keep_what_there_is(task, error));
+                }
             };
+            shown.retain(|(_, value)| value.is_finite());
+            self.changed = false;
             self.state.step += 1;
             let step = self.state.step;
-            self.log.progress(step, &shown, self.state.num_tokens - before);
+            self.log
+                .progress(step, &shown, self.state.num_tokens - before.num_tokens);
             if step.is_multiple_of(log_every) || (shared.logging_first_step && step == 1) || step == total {
                 self.log_window()?;
             }
-            if due(shared.eval_strategy, step, eval_every) {
-                self.evaluate(task)?;
-            }
-            let stopping = stop.requested() && step < total;
-            // As transformers: the last step is saved too.
-            let last = step == total && shared.save_strategy != Strategy::No;
-            if stopping || last || due(shared.save_strategy, step, save_every) {
-                self.save(task)?;
-            }
-            if stopping {
+            if self.settle(task, stop)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// A step that failed changed nothing: what was trained before it is saved, so that only the cause need be mended.
+    /// After a step: its evaluation and its checkpoint, where they are due. True where a signal ends the run.
+    fn settle(&mut self, task: &mut impl Task<B, K>, stop: &Stop) -> Result<bool> {
+        let shared = &self.config.shared;
+        let (step, total) = (self.state.step, self.needs.steps);
+        let per_epoch = self.needs.steps_per_epoch.max(1);
+        let due = |strategy, every: u64| match strategy {
+            Strategy::No => false,
+            // The last step always: it is the model that the run ends with.
+            Strategy::Steps => step.is_multiple_of(every.max(1)) || step == total,
+            Strategy::Epoch => step.is_multiple_of(per_epoch) || step == total,
+        };
+        let owed = std::mem::take(&mut self.state.owes_evaluation);
+        if (owed || due(shared.eval_strategy, shared.eval_interval(total)))
+            && let Err(error) = self.evaluate(task)
+        {
+            self.state.owes_evaluation = true;
+            let error = error.context(format!("evaluation after step {step}"));
+            return Err(self.keep_what_there_is(task, error));
+        }
+        let stopping = stop.requested() && step < total;
+        if owed || stopping || due(shared.save_strategy, shared.save_steps.of(total)) {
+            self.save(task)?;
+        }
+        Ok(stopping)
+    }
+
+    /// What was trained before a failure is saved, so that only its cause need be mended.
     fn keep_what_there_is(&mut self, task: &impl Task<B, K>, error: anyhow::Error) -> anyhow::Error {
         let step = self.state.step;
-        let error = error.context(format!("step {}", step + 1));
-        if step == 0 || self.saved == Some(step) || self.config.shared.save_strategy == Strategy::No {
+        if step == 0 || self.config.shared.save_strategy == Strategy::No {
             return error;
         }
-        match self.save(task) {
+        if self.changed {
+            return error.context(
+                "stopped; the step had begun to change the model, go on from an earlier checkpoint with --resume",
+            );
+        }
+        let saved = match self.saved == Some(step) {
+            true => Ok(()),
+            false => self.save(task),
+        };
+        match saved {
             Ok(()) => error.context(format!(
                 "stopped; checkpoint-{step} is kept, go on from it with --resume"
             )),
@@ -325,16 +316,28 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
     /// One AdamW step on the gradients there are, at the schedule's learning rate. Returns their norm before clipping.
     pub fn update(&mut self) -> Result<f64> {
         let hyper = self.hyper(self.config.shared.learning_rate);
-        self.rate = hyper.learning_rate;
         let norm = self.learner.update(self.b, &hyper)?;
-        self.grad_norm = Some(norm);
+        self.changed();
+        self.state.last_update = Some(LastUpdate {
+            grad_norm: norm,
+            learning_rate: Some(hyper.learning_rate),
+        });
         self.state.updates = self.learner.steps;
         Ok(norm)
     }
 
     /// Says the norm of a gradient that was not followed by [`Session::update`].
     pub fn set_gradient(&mut self, norm: f64) {
-        self.grad_norm = Some(norm);
+        self.state.last_update = Some(LastUpdate {
+            grad_norm: norm,
+            learning_rate: None,
+        });
+    }
+
+    /// Says that a parameter has changed otherwise than by [`Session::update`]: should the step fail later on, what there
+    /// is now is no model to go on from.
+    pub fn changed(&mut self) {
+        self.changed = true;
     }
 
     /// AdamW's constants in this step, for a peak learning rate.
@@ -372,9 +375,11 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
     fn log_window(&mut self) -> Result<()> {
         let mut values = self.state.meter.means();
         let at = values.iter().position(|v| v.0 == "loss").map_or(0, |i| i + 1);
-        if let Some(norm) = self.grad_norm {
-            values.insert(at, ("grad_norm".into(), norm));
-            values.insert(at + 1, ("learning_rate".into(), self.rate));
+        if let Some(last) = &self.state.last_update {
+            values.insert(at, ("grad_norm".into(), last.grad_norm));
+            if let Some(rate) = last.learning_rate {
+                values.insert(at + 1, ("learning_rate".into(), rate));
+            }
         }
         values.push(("num_tokens".into(), self.state.num_tokens as f64));
         values.push(("epoch".into(), self.epoch()));
@@ -404,6 +409,8 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         let (metric, direction) = self.config.shared.best_metric();
         let found = values.iter().find(|v| v.0 == metric);
         match (found, self.config.shared.load_best_model_at_end) {
+            // The model before the first step has no checkpoint.
+            (Some(_), _) if self.state.step == 0 => Ok(()),
             (Some(&(_, value)), _) => {
                 let best = self.state.best.get_or_insert_with(|| Best::new(&metric, direction));
                 best.update(self.state.step, value);
@@ -485,15 +492,4 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         }
         Ok(std::fs::write(&path, text).map_err(model_qwen2::Error::io(&path, "write"))?)
     }
-}
-
-/// The resolved configuration, beside the results.
-fn write_config<K: Trainer>(config: &Config<K>) -> Result<()> {
-    let text = toml::to_string(&config.to_toml()).context("the configuration as TOML")?;
-    let path = config.shared.output_dir.join("config.toml");
-    Ok(model_qwen2::tensors::write_atomic(&path, |out| {
-        use std::io::Write;
-        out.write_all(text.as_bytes())
-            .map_err(model_qwen2::Error::io(&path, "write"))
-    })?)
 }

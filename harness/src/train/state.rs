@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::Meter;
 use crate::assets::Assets;
 use crate::checkpoint::{Best, Checkpoint, Writer};
+use crate::config::{Config, Trainer};
 
 const STATE: &str = "trainer_state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
@@ -31,10 +32,19 @@ pub struct TrainerState {
     pub step: u64,
     /// Updates of the parameters: fewer than steps where a trainer left some out.
     pub updates: u64,
+    /// Updates of a critic of its own.
+    #[serde(default)]
+    pub critic_updates: u64,
     /// Tokens seen.
     pub num_tokens: u64,
     /// Sums since the last line of the log.
     pub meter: Meter,
+    /// The last update: a line of the log says it, also where the steps since the line before had none.
+    #[serde(default)]
+    pub last_update: Option<LastUpdate>,
+    /// Whether the evaluation after this step is still to be made, since it failed.
+    #[serde(default)]
+    pub owes_evaluation: bool,
     /// The best evaluation.
     pub best: Option<Best>,
     /// CRC-32 of the tokenised data: other data is another run.
@@ -43,6 +53,16 @@ pub struct TrainerState {
     pub isa: String,
     /// The configuration of the run.
     pub config: toml::Table,
+}
+
+/// What the log says of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LastUpdate {
+    /// The gradient's norm before clipping.
+    pub grad_norm: f64,
+    /// Where there is such a thing.
+    pub learning_rate: Option<f64>,
 }
 
 /// A checkpoint, read.
@@ -201,4 +221,14 @@ fn host<B: Memory>(b: &B, acc: &kernel::mat::Mat<B::Acc>) -> Result<Vec<B::Real>
     b.download(&mut host, acc)
         .map_err(|e| Error::io("device", "read")(std::io::Error::other(e)))?;
     Ok(host)
+}
+
+/// The resolved configuration, beside the results.
+pub fn write_config<K: Trainer>(config: &Config<K>) -> Result<()> {
+    let text = toml::to_string(&config.to_toml()).context("the configuration as TOML")?;
+    let path = config.shared.output_dir.join("config.toml");
+    Ok(tensors::write_atomic(&path, |out| {
+        use std::io::Write;
+        out.write_all(text.as_bytes()).map_err(Error::io(&path, "write"))
+    })?)
 }
