@@ -10,8 +10,9 @@ tokens of the prompts are compared too. --set gives a key of TRL's config to bot
 word. TRL divides a generation among the steps in an order that torch draws, so a generation is one optimizer step here,
 gone through num_iterations times; the steps after the first are off-policy. Everything else that decides a number: prompts
 in file order, constant learning rate, no weight decay, gradients clipped at 1, no dropout; torch's padding_idx is undone, as
-in compare_dpo.py. Exit status 1 when a loss, a gradient norm or any other logged number differs by more than --tolerance of
-itself, or of 0.01 where it is smaller: with equal lengths the loss of a first step is 0.
+in compare_dpo.py. The norm of TRL's gradients is taken once more in f64, since torch adds squares in f32. Exit status 1 when
+a loss, a gradient norm or any other logged number differs by more than --tolerance of itself, or of 0.01 where it is
+smaller: with equal lengths the loss of a first step is 0.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 
-KEYS = ["loss", "grad_norm", "reward", "reward_std", "frac_reward_zero_std", "completions/mean_length",
+KEYS = ["loss", "grad_norm", "exact_norm", "reward", "reward_std", "frac_reward_zero_std", "completions/mean_length",
         "completions/clipped_ratio", "num_tokens"]
 # Means over tokens here, means of micro-batch means in TRL: the same with one micro-batch to a step only.
 OVER_TOKENS = ["entropy", "kl", "clip_ratio/region_mean"]
@@ -52,7 +53,7 @@ def of_trl(args, data, settings, completions):
     datasets.disable_progress_bars()
     datasets.disable_caching()
     name = {"grpo": "GRPO", "rloo": "RLOO"}[args.trainer]
-    generations = []
+    generations, norms = [], []
 
     class Replayed(getattr(trl, name + "Trainer")):
         """Takes completions from the file, a generation at each call."""
@@ -65,6 +66,12 @@ def of_trl(args, data, settings, completions):
             generations.append([line["reward"] for line in lines])
             ids = [line["completion_ids"] for line in lines]
             return (ids, None) if args.trainer == "grpo" else ids
+
+        def training_step(self, *given, **named):
+            loss = super().training_step(*given, **named)
+            grads = (p.grad.double() for p in self.model.parameters() if p.grad is not None)
+            norms.append(float(sum(grad.square().sum() for grad in grads)) ** 0.5)
+            return loss
 
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
@@ -82,7 +89,8 @@ def of_trl(args, data, settings, completions):
                        train_dataset=datasets.Dataset.from_list(rows))
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.train()
-    return [line for line in trainer.state.log_history if "loss" in line]
+    lines = [line for line in trainer.state.log_history if "loss" in line]
+    return [{**line, "exact_norm": norm} for line, norm in zip(lines, norms[args.accumulation - 1::args.accumulation])]
 
 
 def of_proximal(args, data, settings):
@@ -105,7 +113,8 @@ def of_proximal(args, data, settings):
         if done.returncode:
             sys.exit(f"{shlex.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
         read = [[json.loads(line) for line in open(f"{out}/run/{name}.jsonl")] for name in ("metrics", "completions")]
-        return [line for line in read[0] if "loss" in line], read[1]
+        lines = [line for line in read[0] if "loss" in line]
+        return [{**line, "exact_norm": line["grad_norm"]} for line in lines], read[1]
 
 
 def main():
@@ -135,12 +144,12 @@ def main():
         rows.flush()
         ours, completions = of_proximal(args, rows.name, settings)
         theirs = of_trl(args, rows.name, settings, completions)
-    print("| step | TRL loss | proximal loss | difference | TRL grad_norm | proximal grad_norm | difference |")
-    print("|---|---|---|---|---|---|---|")
+    print("| step | TRL loss | proximal loss | TRL grad_norm | the same in f64 | proximal grad_norm |")
+    print("|---|---|---|---|---|---|")
     keys = [key for key in KEYS + OVER_TOKENS * (args.accumulation == 1) if key in theirs[0]]
     worst = dict.fromkeys(keys, 0.0)
     for step, (a, b) in enumerate(zip(theirs, ours, strict=True), 1):
-        cells = [f"{a[key]:.7f} | {b[key]:.7f} | {abs(a[key] - b[key]):.1e}" for key in ("loss", "grad_norm")]
+        cells = [f"{x:.7f}" for x in (a["loss"], b["loss"], a["grad_norm"], a["exact_norm"], b["grad_norm"])]
         print(f"| {step} | " + " | ".join(cells) + " |")
         # A step that begins no generation has no rewards.
         for key in (key for key in keys if key in a):
