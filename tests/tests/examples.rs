@@ -21,6 +21,11 @@ fn examples() -> Vec<PathBuf> {
 /// What the examples name, in the folder that they run in.
 fn lab() -> Lab {
     let lab = Lab::new();
+    // A token of the tiny model is a byte: a prompt with examples in it needs a longer context.
+    let config = lab.path("model/config.json");
+    let mut edited: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    edited["max_position_embeddings"] = 1024.into();
+    fs::write(config, edited.to_string()).unwrap();
     let rows = |name: &str, n: usize, row: &dyn Fn(usize) -> Value| {
         lab.rows(&format!("run/{name}"), &(0..n).map(row).collect::<Vec<_>>());
     };
@@ -31,8 +36,15 @@ fn lab() -> Lab {
         ])
     };
     rows("faq.jsonl", 60, &|i| json!({ "messages": turns(i, "answer") }));
-    rows("pairs.jsonl", 40, &|i| json!({ "chosen": turns(i, "Nova"), "rejected": turns(i, "other") }));
-    for (folder, answers) in [("maths", ["7", "1,234"]), ("gsm8k/main", ["3 + 4 = 7\n#### 7", "so\n#### 1,234"])] {
+    rows(
+        "pairs.jsonl",
+        40,
+        &|i| json!({ "chosen": turns(i, "Nova"), "rejected": turns(i, "other") }),
+    );
+    for (folder, answers) in [
+        ("maths", ["7", "1,234"]),
+        ("gsm8k/main", ["3 + 4 = 7\n#### 7", "so\n#### 1,234"]),
+    ] {
         for split in ["train", "test"] {
             let row = |i: usize| json!({ "question": format!("{i} + {i}?"), "answer": answers[i % 2] });
             rows(&format!("{folder}/{split}.jsonl"), 12, &row);
@@ -42,15 +54,23 @@ fn lab() -> Lab {
         let row = |i: usize| json!({ "query-id": format!("q{i}"), "corpus-id": format!("c{i}"), "score": 1 });
         rows(&format!("stack-exchange/pairs/{split}.jsonl"), 30, &row);
     }
-    rows("stack-exchange/queries/a.jsonl", 30, &|i| json!({ "_id": format!("q{i}"), "text": format!("task {i}") }));
-    rows("stack-exchange/corpus/a.jsonl", 30, &|i| json!({ "_id": format!("c{i}"), "text": format!("text {i}") }));
+    rows(
+        "stack-exchange/queries/a.jsonl",
+        30,
+        &|i| json!({ "_id": format!("q{i}"), "text": format!("task {i}") }),
+    );
+    rows(
+        "stack-exchange/corpus/a.jsonl",
+        30,
+        &|i| json!({ "_id": format!("c{i}"), "text": format!("text {i}") }),
+    );
     lab
 }
 
 /// Small enough for a tiny model; everything else is the file's.
 fn small(command: &str) -> &'static [&'static str] {
     match command {
-        "sft" | "dpo" => &["--model=../model", "--max_steps=1", "--max_length=160"],
+        "sft" | "dpo" => &["--model=../model", "--max_steps=1"],
         "grpo" | "ppo" | "trpo" => &["--model=../model", "--max_steps=1", "--max_completion_length=6"],
         "eval" => &["--model=../model", "--max-new-tokens=6"],
         _ => &[],
@@ -78,7 +98,10 @@ fn run() {
         if let "grpo" | "ppo" | "trpo" = command {
             // The truth was found in the answer: no row was left out of the accuracy.
             let completions = read_rows(&lab.path(format!("run/{name}/completions.jsonl")));
-            assert!(completions.iter().all(|row| row["rewards"]["boxed"].is_number()), "{name}");
+            assert!(
+                completions.iter().all(|row| row["rewards"]["boxed"].is_number()),
+                "{name}"
+            );
         }
     }
 }
