@@ -10,7 +10,7 @@
 use anyhow::{Result, bail};
 use cpu_backend::Settings;
 use kernel::objective::group::{
-    Completion, GroupPolicy, Scale, Whole, entropy_threshold, group_advantages, reward_std,
+    Completion, GroupPolicy, KlCorrection, Level, Scale, Whole, entropy_threshold, group_advantages, reward_std,
 };
 use kernel::objective::kl::Estimator;
 use kernel::objective::rloo::{self, Rloo as Clipped, leave_one_out, shaped_reward};
@@ -303,7 +303,7 @@ impl Sums {
     fn add_to(&self, meter: &mut Meter, rule: &Rule, reference: bool, tokens: f64) {
         meter.add("loss", self.loss, 1.0);
         meter.add("entropy", self.entropy / tokens, 1.0);
-        if reference {
+        if reference && matches!(rule, Rule::Group { .. }) {
             meter.add("kl", self.kl / tokens, 1.0);
         }
         meter.add("policy/approxkl", self.old_kl / tokens, 1.0);
@@ -363,6 +363,12 @@ impl Rule {
                 let mut values = vec![None; rewards.len()];
                 for (out, rewards) in values.chunks_mut(group).zip(rewards.chunks(group)) {
                     leave_one_out(out, rewards);
+                }
+                // As TRL: of the policy that drew them, by the estimate that is taken from the reward. A mean over tokens.
+                let trained = || experiences.iter().filter(|e| e.trained);
+                let log_ratios = trained().flat_map(|e| e.old.iter().zip(&e.reference).map(|(old, r)| old - r));
+                if let (Some(kl), _) = crate::online::spread(log_ratios) {
+                    meter.add("kl", kl, 1.0);
                 }
                 let there: Vec<f64> = values.iter().flatten().copied().collect();
                 if !there.is_empty() {
@@ -431,12 +437,26 @@ impl Rule {
         if !e.trained {
             return;
         }
+        let of_all = logp
+            .iter()
+            .zip(&e.old)
+            .map(|(logp, old)| logp.to_f64() - old)
+            .sum::<f64>()
+            / logp.len().max(1) as f64;
         for (t, logp) in logp.iter().enumerate() {
             let logp = logp.to_f64();
             sums.entropy += entropy[t].to_f64();
             sums.old_kl += Estimator::K2.estimate(logp, e.old[t]);
             if let Some(reference) = e.reference.get(t) {
-                sums.kl += Estimator::K3.estimate(logp, *reference);
+                // As it is in the loss.
+                let log_ratio = match self {
+                    Self::Group { policy, .. } if policy.kl_correction == KlCorrection::Ratio => match policy.level {
+                        Level::Token => logp - e.old[t],
+                        Level::Sequence => of_all,
+                    },
+                    _ => 0.0,
+                };
+                sums.kl += Estimator::K3.estimate(logp, *reference) * log_ratio.exp();
             }
         }
     }
