@@ -42,6 +42,7 @@
 //! | `resume` | a run that is killed and gone on with equals one that is not |
 //! | `sft`, `eval`, `cli` | what the commands do |
 //! | `rewards` | TRL's reward functions, and reward models of transformers |
+//! | `examples` | every configuration in `examples/` runs as it is on a tiny model |
 //! | `refused` | broken input: one clear error each |
 //! | `demo` | the demo reaches its goal |
 
