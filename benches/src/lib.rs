@@ -2,13 +2,13 @@
 use cpu_backend::Cpu;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
-use kernel::backend::{Decode, Ops, Vector};
+use kernel::backend::{Decode, Tangent, Vector};
 use kernel::mat::{Mat, Use};
 use kernel::real::Real;
 
 /// Everything a backend has to offer.
-pub trait Backend: Ops + Vector + Decode {}
-impl<B: Ops + Vector + Decode> Backend for B {}
+pub trait Backend: Tangent + Vector + Decode {}
+impl<B: Tangent + Vector + Decode> Backend for B {}
 
 /// What one run of an operation costs.
 pub enum Cost {

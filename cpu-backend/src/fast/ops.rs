@@ -113,12 +113,21 @@ impl Ops for Cpu<T> {
         check_shape("scatter_add", "dy", dy.shape(), (to.len(), c));
         check_rows("scatter_add", to, dx.rows);
         let level = self.engine.level;
+        let mut team = self.engine.team();
+        let team = &mut *team;
+        // Those of one row together, in their order: the row's sum is rounded once.
+        let order = team.rooms.a.get::<u32>(to.len());
+        order.iter_mut().zip(0..).for_each(|(order, i)| *order = i);
+        order.sort_unstable_by_key(|&i| (to[i as usize], i));
+        let order = &*order;
         let out = Out::new(&mut dx.data[..]);
-        self.columns(c, |first, n| {
-            for (i, &row) in to.iter().enumerate() {
+        team.pool.run(c.div_ceil(COLUMNS), &|item, _| {
+            let first = item * COLUMNS;
+            for same in order.chunk_by(|&i, &j| to[i as usize] == to[j as usize]) {
+                let row = to[same[0] as usize] as usize;
                 // SAFETY: each item has columns of its own.
-                let dx = unsafe { out.slice(row as usize * c + first, n) };
-                rows::add(level, dx, &dy.data[i * c + first..][..n]);
+                let dx = unsafe { out.slice(row * c + first, COLUMNS.min(c - first)) };
+                rows::add_rows(level, dx, &dy.data[first..], c, same);
             }
         });
     }

@@ -126,12 +126,16 @@ kernels! {
         }
     }
 
-    /// y += x, in f32.
-    pub(super) fn add<T>(s, y: &mut [T], x: &[T]) {
+    /// y += the rows of x, `stride` apart, in f32 and in order.
+    pub(super) fn add_rows<T>(s, y: &mut [T], x: &[T], stride: usize, rows: &[u32]) {
         let n = y.len();
         for i in (0..n).step_by(S::LANES) {
-            let y = &mut y[i..];
-            put(s, y, s.add(get(s, y), get(s, &x[i..n])));
+            let mut sum = get(s, &y[i..]);
+            for &row in rows {
+                let at = row as usize * stride;
+                sum = s.add(sum, get(s, &x[at + i..at + n]));
+            }
+            put(s, &mut y[i..], sum);
         }
     }
 

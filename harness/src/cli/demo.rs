@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use proximal::checkpoint::Stop;
-use proximal::demo::{self, Outcome};
+use proximal::demo::{self, Metric, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -56,24 +56,29 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let trainers: Vec<_> = outcomes
             .iter()
             .take(outcomes.len() / args.seeds.len())
-            .map(|o| serde_json::json!({ "trainer": o.trainer, "metric": "accuracy", "seeds": of(o.trainer) }))
+            .map(|o| serde_json::json!({ "trainer": o.trainer, "metric": o.metric, "seeds": of(o.trainer) }))
             .collect();
         let report = serde_json::json!({ "trainers": trainers });
         println!("{report:#}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\ntrainer  seed  accuracy before  after  KL to start  seconds");
+    println!("\ntrainer  seed  metric    before   after  KL to start  seconds");
     for o in &outcomes {
         println!(
-            "{:7}  {:4}  {:14.1}%  {:4.1}%  {:11.3}  {:7.1}",
+            "{:7}  {:4}  {:8}  {:5.1}%  {:5.1}%  {:11.3}  {:7.1}",
             o.trainer,
             o.seed,
+            match o.metric {
+                Metric::Accuracy => "accuracy",
+                Metric::Reward => "reward",
+            },
             100.0 * o.before,
             100.0 * o.after,
             o.kl,
             o.seconds
         );
     }
+    println!("accuracy: the likeliest answer is right; reward: a drawn answer is. On 200 held-out sums.");
     println!("SFT began with random weights, the others with a model that SFT had half taught.");
     if let Some(o) = outcomes.first() {
         let model = o.model.display();

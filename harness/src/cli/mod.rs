@@ -31,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train a tiny model made in memory, from nothing to a folder, in under two minutes
+    /// Train a tiny model made in memory with all five trainers, in a few minutes
     Demo(demo::Args),
     /// Fine-tune a model on answers
     #[command(disable_help_flag = true)]

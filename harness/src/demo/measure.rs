@@ -11,8 +11,10 @@ use kernel::params::ValueHead;
 use kernel::transformer::{Keep, Model, Workspace};
 use model_qwen2::Error;
 use model_qwen2::generate::Completion;
+use model_qwen2::tokenizer::{Decoding, Tokenize};
 use serde_json::Value;
 
+use super::problems::TRUTH;
 use crate::assets::Assets;
 use crate::checkpoint::Stop;
 use crate::config::Rollout;
@@ -79,8 +81,8 @@ impl Loaded {
         Ok(Prompts::of(&self.assets, &dataset)?.prompts)
     }
 
-    /// One answer to each prompt, drawn at temperature 1.
-    pub fn answers(&self, prompts: &[Prompt], seed: u64) -> Result<Vec<Completion>> {
+    /// Answers to each prompt, drawn at temperature 1, prompt after prompt.
+    pub fn answers(&self, prompts: &[Prompt], each: usize, seed: u64) -> Result<Vec<Completion>> {
         let keys = Rollout {
             max_completion_length: 8,
             rollout_batch_size: 256,
@@ -90,7 +92,7 @@ impl Loaded {
             sampling: keys.sampling(),
             seed,
             first: 0,
-            each: 1,
+            each,
         };
         let ids: Vec<&[u32]> = prompts.iter().map(|p| p.ids.as_slice()).collect();
         let groups = rollouts(&self.b, &self.model, &self.assets, &ids, &keys, drawing)?;
@@ -98,11 +100,27 @@ impl Loaded {
     }
 }
 
+/// Mean reward of the model's own answers to `test`, eight to each problem: what reinforcement learning raises.
+pub fn reward(model: &Path, test: &Path, seed: u64) -> Result<f64> {
+    const EACH: usize = 8;
+    let model = Loaded::open(model)?;
+    let prompts = model.prompts(test)?;
+    let mut right = 0;
+    let answers = model.answers(&prompts, EACH, seed)?;
+    for (prompt, answers) in prompts.iter().zip(answers.chunks(EACH)) {
+        for answer in answers {
+            let text = model.assets.tokenizer.decode(&answer.tokens, Decoding::SkipSpecials)?;
+            right += usize::from(prompt.columns.get(TRUTH).is_some_and(|truth| *truth == text));
+        }
+    }
+    Ok(right as f64 / answers.len().max(1) as f64)
+}
+
 /// KL(trained || start) of a token of the trained model's own answers to `test`, estimated by k3.
 pub fn kl(trained: &Path, start: &Path, test: &Path, seed: u64) -> Result<f64> {
     let (trained, start) = (Loaded::open(trained)?, Loaded::open(start)?);
     let prompts = trained.prompts(test)?;
-    let answers = trained.answers(&prompts, seed)?;
+    let answers = trained.answers(&prompts, 1, seed)?;
     let mut batch = Batch::new(start.model.config.vocab);
     for (prompt, answer) in prompts.iter().zip(&answers) {
         let root = batch.segment(None, &prompt.ids)?;

@@ -19,22 +19,34 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::Stop;
 use crate::config::{
-    Config, DpoConfig, GrpoConfig, Keys, Online, PpoConfig, PreferenceLoss, SftConfig, Shared, Steps, Strategy,
-    Trainer, TrpoConfig,
+    AdvantageKind, Config, DpoConfig, GrpoConfig, Keys, Online, PpoConfig, PreferenceLoss, SftConfig, Shared, Steps,
+    Strategy, Trainer, TrpoConfig,
 };
 use crate::train::Summary;
 use crate::{dpo, grpo, ppo, sft, trpo};
-use measure::{Loaded, accuracy, kl};
+use measure::{Loaded, accuracy, kl, reward};
 use problems::{TRUTH, make_data, make_model};
+
+/// What a trainer is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// Share of sums whose likeliest answer is right.
+    Accuracy,
+    /// Mean reward of drawn answers, 1 where right: what reinforcement learning raises.
+    Reward,
+}
 
 /// A trainer's metric before and after, for one seed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     /// Which trainer.
     pub trainer: &'static str,
+    /// What is measured on held-out sums.
+    pub metric: Metric,
     /// Seed of the weights, the data and its order.
     pub seed: u64,
-    /// Share of held-out sums answered exactly, before.
+    /// The metric before.
     pub before: f64,
     /// And after.
     pub after: f64,
@@ -47,7 +59,7 @@ pub struct Outcome {
 }
 
 /// Passes over the data that teach the model half.
-const HALF: f64 = 7.0;
+const HALF: f64 = 9.0;
 
 /// Runs all five trainers in `folder`, which gets the models, the data and the answers; `done` is told of each. Errors: the
 /// folder's, and whatever the trainers' would be.
@@ -59,7 +71,6 @@ pub fn run(folder: &Path, seed: u64, stop: &Stop, mut done: impl FnMut(&Outcome)
     let (train, test) = (problems.train.as_path(), problems.test.as_path());
     let half = folder.join("half");
     let mut outcomes = Vec::new();
-    let mut begun = None;
     for trainer in ["sft", "dpo", "grpo", "ppo", "trpo"] {
         let begin = Instant::now();
         let output = folder.join(trainer);
@@ -67,11 +78,15 @@ pub fn run(folder: &Path, seed: u64, stop: &Stop, mut done: impl FnMut(&Outcome)
         if trainer == "dpo" {
             finished(sft::run(&sft_config(&base, &half, train, seed, HALF)?, stop)?)?;
         }
-        let before = match begun.filter(|_| trainer != "dpo") {
-            Some(before) if trainer != "sft" => before,
-            _ => accuracy(start, test, &folder.join(format!("{trainer}-before.jsonl")))?,
+        let metric = match trainer {
+            "sft" | "dpo" => Metric::Accuracy,
+            _ => Metric::Reward,
         };
-        begun = Some(before);
+        let measure = |model: &Path, when: &str| match metric {
+            Metric::Accuracy => accuracy(model, test, &folder.join(format!("{trainer}-{when}.jsonl"))),
+            Metric::Reward => reward(model, test, seed),
+        };
+        let before = measure(start, "before")?;
         finished(match trainer {
             "sft" => sft::run(&sft_config(&base, &output, train, seed, 30.0)?, stop)?,
             "dpo" => {
@@ -85,9 +100,10 @@ pub fn run(folder: &Path, seed: u64, stop: &Stop, mut done: impl FnMut(&Outcome)
         })?;
         let outcome = Outcome {
             trainer,
+            metric,
             seed,
             before,
-            after: accuracy(&output, test, &folder.join(format!("{trainer}-after.jsonl")))?,
+            after: measure(&output, "after")?,
             kl: kl(&output, start, test, seed)?,
             seconds: begin.elapsed().as_secs_f64(),
             model: output,
@@ -177,11 +193,12 @@ fn ppo_config(start: &Path, output: &Path, train: &Path, seed: u64) -> Result<Pp
     let rest = Shared {
         learning_rate: 5e-4,
         per_device_train_batch_size: 64,
-        max_steps: 1200,
-        logging_steps: Steps::Count(150),
+        max_steps: 1000,
+        logging_steps: Steps::Count(125),
         ..Shared::default()
     };
     let mut config: PpoConfig = rewarded(shared(start, output, train, seed, rest));
+    config.own.own.num_generations = 4;
     config.own.own.num_mini_batches = 4;
     config.own.own.num_ppo_epochs = 2;
     checked(config)
@@ -189,14 +206,17 @@ fn ppo_config(start: &Path, output: &Path, train: &Path, seed: u64) -> Result<Pp
 
 fn trpo_config(start: &Path, output: &Path, train: &Path, seed: u64) -> Result<TrpoConfig> {
     let rest = Shared {
-        per_device_train_batch_size: 256,
+        per_device_train_batch_size: 512,
         max_steps: 60,
         logging_steps: Steps::Count(10),
         ..Shared::default()
     };
     let mut config: TrpoConfig = rewarded(shared(start, output, train, seed, rest));
-    config.own.own.max_kl = 0.02;
-    config.own.own.fisher_fraction = 0.25;
+    let own = &mut config.own.own;
+    own.advantage = AdvantageKind::Critic;
+    own.num_generations = 4;
+    own.max_kl = 0.02;
+    own.fisher_fraction = 0.25;
     checked(config)
 }
 
@@ -211,7 +231,7 @@ fn make_pairs(model: &Path, train: &Path, output: &Path, seed: u64) -> Result<()
     let model = Loaded::open(model)?;
     let prompts = model.prompts(train)?;
     let mut lines = String::new();
-    for (prompt, answer) in prompts.iter().zip(model.answers(&prompts, seed)?) {
+    for (prompt, answer) in prompts.iter().zip(model.answers(&prompts, 1, seed)?) {
         let rejected = model.assets.tokenizer.decode(&answer.tokens, Decoding::SkipSpecials)?;
         let Some(chosen) = prompt.columns.get(TRUTH).and_then(Value::as_str) else {
             continue;

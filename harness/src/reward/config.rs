@@ -84,7 +84,7 @@ pub const KINDS: [&str; 13] = [
 /// A key that is not what it should be; [`crate::config::Config::invalid`] names its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadKey {
-    /// Dotted: "reward_funcs", "reward_funcs[1].pattern".
+    /// Dotted: `reward_funcs`, `reward_funcs[1].pattern`.
     pub key: String,
     /// What would have been right.
     pub expected: String,
