@@ -157,7 +157,11 @@ impl<B: Device + Tangent> TrustRegion<B> {
         let tokens = count(&mut all.iter().copied());
         let fisher_tokens = count(&mut all.iter().copied().filter(|&i| in_fisher[i]));
         let (mut pieces, mut members) = (Vec::new(), Vec::new());
-        for chunk in all.chunks(s.config.shared.per_device_train_batch_size) {
+        // Those of the Fisher matrix in micro-batches of their own, and last: the others take no part in its products, and
+        // one such micro-batch need not be computed anew.
+        let (chosen, others): (Vec<usize>, Vec<usize>) = all.iter().partition(|&&i| in_fisher[i]);
+        let micro = s.config.shared.per_device_train_batch_size;
+        for chunk in others.chunks(micro).chain(chosen.chunks(micro)) {
             let Packed { batch, ranges } = pack(vocab, &self.scene.prompts, experiences, chunk)?;
             let mut weight = vec![B::Real::ZERO; batch.predictions()];
             let mut fisher = weight.clone();

@@ -43,6 +43,7 @@
 //! | `online` | grpo, rloo, ppo, trpo: resume, other orders of work, trainer against `verify`, bad input |
 //! | `sft`, `eval`, `cli` | what the commands do |
 //! | `rewards` | TRL's reward functions, and reward models of transformers |
+//! | `examples` | every configuration in `examples/` runs as it is on a tiny model |
 //! | `refused` | broken input: one clear error each |
 //! | `demo` | the demo reaches its goal |
 
