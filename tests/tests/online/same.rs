@@ -74,7 +74,8 @@ fn micro_batches_of_any_size() {
 /// The bits do not depend on threads, nor on how many completions are decoded side by side or fit into memory.
 #[test]
 fn threads_and_the_engine_change_no_bit() {
-    for (trainer, keys) in TRAINERS {
+    let half: (&str, &[&str]) = ("grpo", &["--bf16=true", "--num_generations=4", "--num_iterations=2"]);
+    for (trainer, keys) in TRAINERS.iter().chain([&half]) {
         let lab = lab();
         let keys = [&["--max_steps=4", "--save_strategy=no"], *keys].concat();
         train(&lab, trainer, "two", &keys);
