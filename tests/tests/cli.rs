@@ -77,6 +77,18 @@ fn generate_is_refused() {
     generate(&lab, &["--prompt", &"long".repeat(40), "--raw"]).refused(&["160 tokens", "128"]);
     generate(&lab, &["--prompt=", "--raw"]).refused(&["no tokens"]);
     generate(&lab, &["--prompt=a", "--max-new-tokens=0"]).code(2, "max-new-tokens");
+    // As the key is written in a file: a flag's underscores are dashes, its value's are not.
+    let underscores = [
+        "generate",
+        "--model=../model",
+        "--max_new_tokens=3",
+        "--prompt=a_b",
+        "--raw",
+        "--json",
+    ];
+    let report = json(lab.command("run", &underscores).output().unwrap().into());
+    assert_eq!(report["tokens"].as_array().unwrap().len(), 3);
+    assert_eq!(report["prompt_tokens"].as_array().unwrap().len(), 3);
     generate(&lab, &["--prompt=a", "--temperature=-1"]).refused(&["temperature", "at least 0", "-1"]);
     generate(&lab, &["--prompt=a", "--top-p=1.5"]).refused(&["top_p", "from 0 to 1", "1.5"]);
     generate(&lab, &["--prompt=a", "--repetition-penalty=0"]).refused(&["repetition_penalty", "above 0", "0"]);

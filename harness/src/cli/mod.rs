@@ -8,6 +8,7 @@ mod sampling;
 mod train;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -66,7 +67,7 @@ enum Command {
 /// Runs the command line. 0: done; 1: the answer is no; 2: could not be done, the reason is on standard error; 130: ended
 /// early by a signal, everything saved.
 pub fn run() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match Cli::parse_from(std::env::args_os().map(dashed)).command {
         Command::Demo(args) => demo::run(&args),
         Command::Sft(args) => train::run(args, proximal::sft::run),
         Command::Dpo(args) => train::run(args, proximal::dpo::run),
@@ -84,6 +85,16 @@ pub fn run() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::from(2)
     })
+}
+
+/// A flag's name with dashes for underscores: configuration files have the one, flags may have either. Below a dot are names
+/// of the user's.
+fn dashed(argument: OsString) -> OsString {
+    let Some(flag) = argument.to_str().filter(|a| a.starts_with("--")) else {
+        return argument;
+    };
+    let end = flag.find(['.', '=']).unwrap_or(flag.len());
+    (flag[..end].replace('_', "-") + &flag[end..]).into()
 }
 
 /// The status of a run that a signal ended early.
