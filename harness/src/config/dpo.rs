@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use kernel::objective::preference::{Divergence, PairLoss, Preference, Weighting};
 use model_qwen2::Result;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::keys::keys;
 use super::sft::TruncationMode;
 use super::shared::Shared;
-use super::value::choice;
+use super::value::{Value, choice};
 use super::whole::{Config, Trainer};
 
 choice! {
@@ -166,8 +168,17 @@ impl Dpo {
     }
 }
 
+impl<'de> Deserialize<'de> for PreferenceLoss {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_toml(&toml::Value::String(name.clone()))
+            .ok_or_else(|| D::Error::custom(format!("unknown loss_type `{name}`, expected {}", Self::expected())))
+    }
+}
+
 impl PreferenceLoss {
-    fn kernel(self) -> PairLoss {
+    /// The objective of this name.
+    pub fn kernel(self) -> PairLoss {
         match self {
             Self::Sigmoid => PairLoss::Sigmoid,
             Self::Hinge => PairLoss::Hinge,

@@ -4,13 +4,15 @@ use std::path::Path;
 use kernel::objective::SettingError;
 use kernel::objective::group::{Correction, GroupLoss, GroupPolicy, KlCorrection, Level};
 use kernel::objective::ppo::Ppo;
-use kernel::objective::preference::{Divergence, PairLoss, Preference, Weighting};
+use kernel::objective::preference::{Divergence, Preference, Weighting};
 use kernel::objective::rloo::Rloo;
 use kernel::objective::sft::SftLoss;
 use model_qwen2::{Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::config::PreferenceLoss;
 
 /// What is computed from the log-probs.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,29 +204,9 @@ enum DivergenceName {
     AlphaDivergence,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PairName {
-    Sigmoid,
-    Hinge,
-    Ipo,
-    SigmoidNorm,
-    ExoPair,
-    NcaPair,
-    BcoPair,
-    Robust,
-    SppoHard,
-    Aot,
-    AotUnpaired,
-    ApoZero,
-    ApoDown,
-    Discopop,
-    Sft,
-}
-
 impl DpoKeys {
     fn preference(self, file: &Path) -> Result<Preference> {
-        let names: Vec<PairName> = match self.loss_type {
+        let names: Vec<PreferenceLoss> = match self.loss_type {
             list @ Value::Array(_) => keys(file, "config.loss_type", list)?,
             one => vec![keys(file, "config.loss_type", one)?],
         };
@@ -239,7 +221,7 @@ impl DpoKeys {
             ));
         }
         Ok(Preference {
-            terms: names.into_iter().map(PairName::loss).zip(weights).collect(),
+            terms: names.into_iter().map(PreferenceLoss::kernel).zip(weights).collect(),
             beta: self.beta,
             label_smoothing: self.label_smoothing,
             divergence: match self.f_divergence_type {
@@ -256,28 +238,6 @@ impl DpoKeys {
             },
             discopop_tau: self.discopop_tau,
         })
-    }
-}
-
-impl PairName {
-    fn loss(self) -> PairLoss {
-        match self {
-            Self::Sigmoid => PairLoss::Sigmoid,
-            Self::Hinge => PairLoss::Hinge,
-            Self::Ipo => PairLoss::Ipo,
-            Self::SigmoidNorm => PairLoss::SigmoidNorm,
-            Self::ExoPair => PairLoss::ExoPair,
-            Self::NcaPair => PairLoss::NcaPair,
-            Self::BcoPair => PairLoss::BcoPair,
-            Self::Robust => PairLoss::Robust,
-            Self::SppoHard => PairLoss::SppoHard,
-            Self::Aot => PairLoss::Aot,
-            Self::AotUnpaired => PairLoss::AotUnpaired,
-            Self::ApoZero => PairLoss::ApoZero,
-            Self::ApoDown => PairLoss::ApoDown,
-            Self::Discopop => PairLoss::Discopop,
-            Self::Sft => PairLoss::Sft,
-        }
     }
 }
 
