@@ -1,0 +1,1 @@
+//! What was executed and moved, and the bound model over it.

@@ -1,0 +1,1 @@
+//! Warps, blocks, grids: one step is one instruction of a warp.

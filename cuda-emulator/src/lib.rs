@@ -1,0 +1,21 @@
+//! An emulated CUDA driver that runs PTX on a CPU, as a sanitizer and a counter.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ptx`] | the text: lexer, syntax tree, parser |
+//! | [`code`] | from the syntax tree to operations on three register banks |
+//! | [`exec`] | warps, blocks, grids: one step is one instruction of a warp |
+//! | [`arith`] | what an instruction does to its numbers, lane by lane |
+//! | [`tensor`] | matrix instructions: mma, wmma, ldmatrix; which lane holds which element |
+//! | [`memory`] | device and shared memory with the shadows that find misuse: bounds, initialisation, races |
+//! | [`counters`] | what was executed and moved, and the bound model over it |
+//! | [`driver`] | the exported functions of the driver API: contexts, streams, events, graphs, modules |
+
+pub mod arith;
+pub mod code;
+pub mod counters;
+pub mod driver;
+pub mod exec;
+pub mod memory;
+pub mod ptx;
+pub mod tensor;

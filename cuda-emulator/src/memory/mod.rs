@@ -1,0 +1,1 @@
+//! Device and shared memory with the shadows that find misuse.

@@ -1,0 +1,1 @@
+//! The text: lexer, syntax tree, parser.
