@@ -2,6 +2,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`engine`] | a device: its memory, loaded modules, launches |
+//! | [`fault`] | what went wrong in a kernel, and where |
 //! | [`ptx`] | the text: lexer, syntax tree, parser |
 //! | [`code`] | from the syntax tree to operations on three register banks |
 //! | [`exec`] | warps, blocks, grids: one step is one instruction of a warp |
@@ -15,7 +17,9 @@ pub mod arith;
 pub mod code;
 pub mod counters;
 pub mod driver;
+pub mod engine;
 pub mod exec;
+pub mod fault;
 pub mod memory;
 pub mod ptx;
 pub mod tensor;

@@ -1,1 +1,4 @@
 //! Device and shared memory with the shadows that find misuse.
+
+/// Device memory.
+pub struct Device;

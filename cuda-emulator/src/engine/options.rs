@@ -1,0 +1,123 @@
+//! The engine's settings and the environment variables they come from.
+
+use std::path::PathBuf;
+
+/// Which parts of the sanitizer run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// Races in shared and global memory.
+    pub race: bool,
+    /// Reads of memory that nothing has written.
+    pub init: bool,
+    /// Bounds, alignment, freed memory. Without it such an access still stops the kernel where it leaves the arena.
+    pub memory: bool,
+    /// Divergent barriers, masks of warp synchronisations.
+    pub sync: bool,
+    /// Allocations that live at the end.
+    pub leak: bool,
+}
+
+impl Checks {
+    /// Everything on.
+    pub const ALL: Checks = Checks {
+        race: true,
+        init: true,
+        memory: true,
+        sync: true,
+        leak: true,
+    };
+    /// Everything off.
+    pub const NONE: Checks = Checks {
+        race: false,
+        init: false,
+        memory: false,
+        sync: false,
+        leak: false,
+    };
+}
+
+/// Settings of an [`Engine`](crate::engine::Engine).
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `CUDA_EMULATOR_SEED`: order of blocks and warps; 0 is the natural order.
+    pub seed: u64,
+    /// `CUDA_EMULATOR_THREADS`: worker threads over blocks, 2 unless said.
+    pub threads: usize,
+    /// `CUDA_EMULATOR_CHECKS`: names joined by commas, `all` or `none`.
+    pub checks: Checks,
+    /// `CUDA_EMULATOR_MEMORY_GB`: size of device memory, in bytes here; 16 GB unless said.
+    pub memory_bytes: u64,
+    /// `CUDA_EMULATOR_ARCH`: compute capability times ten, 80 unless said.
+    pub arch: u32,
+    /// `CUDA_EMULATOR_PTXAS`: path of NVIDIA's assembler, for real register counts.
+    pub ptxas: Option<PathBuf>,
+    /// `CUDA_EMULATOR_MAX_STEPS`: warp instructions of one block before it is a [`Timeout`](crate::fault::FaultKind::Timeout).
+    pub max_steps: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            seed: 0,
+            threads: 2,
+            checks: Checks::ALL,
+            memory_bytes: 16 << 30,
+            arch: 80,
+            ptxas: None,
+            max_steps: u64::MAX,
+        }
+    }
+}
+
+impl Options {
+    /// Reads the `CUDA_EMULATOR_` variables.
+    ///
+    /// # Errors
+    /// A value that cannot be read, with the variable's name.
+    pub fn from_env() -> Result<Options, String> {
+        let mut o = Options::default();
+        let get = |name: &str| {
+            std::env::var(format!("CUDA_EMULATOR_{name}"))
+                .ok()
+                .filter(|v| !v.is_empty())
+        };
+        let number = |name: &str, default: u64| match get(name) {
+            None => Ok(default),
+            Some(v) => v
+                .trim()
+                .parse()
+                .map_err(|_| format!("CUDA_EMULATOR_{name}: {v:?} is no whole number")),
+        };
+        o.seed = number("SEED", o.seed)?;
+        o.threads = number("THREADS", o.threads as u64)?.clamp(1, 64) as usize;
+        o.memory_bytes = number("MEMORY_GB", o.memory_bytes >> 30)?.clamp(1, 1 << 10) << 30;
+        o.arch = number("ARCH", o.arch as u64)? as u32;
+        o.max_steps = number("MAX_STEPS", o.max_steps)?;
+        o.ptxas = get("PTXAS").map(PathBuf::from);
+        if let Some(list) = get("CHECKS") {
+            o.checks = checks(&list)?;
+        }
+        Ok(o)
+    }
+}
+
+fn checks(list: &str) -> Result<Checks, String> {
+    let mut c = Checks::NONE;
+    for name in list.split(',').map(str::trim) {
+        match name {
+            "all" => c = Checks::ALL,
+            "none" => c = Checks::NONE,
+            "race" => c.race = true,
+            "init" => c.init = true,
+            "memory" => c.memory = true,
+            "sync" => c.sync = true,
+            "leak" => c.leak = true,
+            _ => {
+                return Err(format!(
+                    "CUDA_EMULATOR_CHECKS: {name:?} is none of race, init, memory, sync, leak, all, none"
+                ));
+            }
+        }
+    }
+    Ok(c)
+}
