@@ -1,0 +1,395 @@
+//! Tokens to the syntax tree: the file, its variables and the heads of functions.
+
+use super::ast::*;
+use super::lexer::{Token, tokens};
+use super::{Problem, body};
+
+/// Reads a file.
+///
+/// # Errors
+/// The first thing that is not PTX as this emulator knows it.
+pub fn parse(source: &str) -> Result<Module, Problem> {
+    let mut cursor = Cursor {
+        tokens: tokens(source)?,
+        next: 0,
+    };
+    let mut module = Module::default();
+    let mut external = false;
+    while cursor.peek().is_some() {
+        let line = cursor.line();
+        let directive = cursor.dot()?;
+        match directive.as_str() {
+            "version" => module.version = version(&mut cursor)?,
+            "target" => {
+                module.target = cursor.word()?;
+                while cursor.eat(',') {
+                    cursor.word()?;
+                }
+            }
+            "address_size" => {
+                if cursor.int()? != 64 {
+                    return Err(Problem::new(line, "an address size other than 64"));
+                }
+            }
+            "visible" | "weak" | "common" => {}
+            "extern" => {
+                external = true;
+                continue;
+            }
+            "file" => {
+                let number = cursor.int()? as u32;
+                if let Token::Text(name) = cursor.take()? {
+                    module.files.insert(number, name);
+                }
+                while cursor.eat(',') {
+                    cursor.int()?;
+                }
+            }
+            "section" => skip_section(&mut cursor)?,
+            "pragma" => {
+                cursor.take()?;
+                cursor.want(';')?;
+            }
+            "entry" | "func" => module.functions.push(function(&mut cursor, directive == "entry")?),
+            "alias" => return Err(Problem::new(line, "the directive .alias")),
+            _ => {
+                let space = space_of(&directive).ok_or_else(|| unknown(line, &directive))?;
+                module.variables.extend(variables(&mut cursor, space, external)?);
+                cursor.want(';')?;
+            }
+        }
+        if !matches!(directive.as_str(), "visible" | "weak" | "common") {
+            external = false;
+        }
+    }
+    Ok(module)
+}
+
+fn unknown(line: u32, directive: &str) -> Problem {
+    Problem::new(line, format!("the directive .{directive}"))
+}
+
+fn version(cursor: &mut Cursor) -> Result<(u32, u32), Problem> {
+    let line = cursor.line();
+    match cursor.take()? {
+        Token::F64(bits) => {
+            let tenths = (f64::from_bits(bits) * 10.0).round() as u32;
+            Ok((tenths / 10, tenths % 10))
+        }
+        other => Err(Problem::new(line, format!("the version {other:?}"))),
+    }
+}
+
+fn skip_section(cursor: &mut Cursor) -> Result<(), Problem> {
+    while !cursor.eat('{') {
+        cursor.take()?;
+    }
+    let mut depth = 1;
+    while depth > 0 {
+        match cursor.take()? {
+            Token::Punct('{') => depth += 1,
+            Token::Punct('}') => depth -= 1,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The space a directive names.
+pub(super) fn space_of(directive: &str) -> Option<VariableSpace> {
+    Some(match directive {
+        "global" => VariableSpace::Global,
+        "const" => VariableSpace::Const,
+        "shared" => VariableSpace::Shared,
+        "local" => VariableSpace::Local,
+        "param" => VariableSpace::Param,
+        _ => return None,
+    })
+}
+
+/// Bytes of a fundamental type; none where the text is no type.
+pub(super) fn type_bytes(name: &str) -> Option<usize> {
+    Some(match name {
+        "b8" | "u8" | "s8" | "e4m3" | "e5m2" => 1,
+        "b16" | "u16" | "s16" | "f16" | "bf16" => 2,
+        "b32" | "u32" | "s32" | "f32" | "f16x2" | "bf16x2" => 4,
+        "b64" | "u64" | "s64" | "f64" => 8,
+        "b128" => 16,
+        _ => return None,
+    })
+}
+
+/// Variables of one declaration, without the closing semicolon.
+pub(super) fn variables(cursor: &mut Cursor, space: VariableSpace, external: bool) -> Result<Vec<Variable>, Problem> {
+    let line = cursor.line();
+    let (mut align, mut vector, mut element) = (None, 1, None);
+    while let Some(word) = cursor.eat_dot() {
+        match word.as_str() {
+            "align" => align = Some(cursor.int()? as usize),
+            "v2" => vector = 2,
+            "v4" => vector = 4,
+            "v8" => vector = 8,
+            // Of a pointer parameter: where it points. Nothing here needs it.
+            "ptr" | "global" | "const" | "shared" | "local" => {}
+            "attribute" => {
+                cursor.want('(')?;
+                while !cursor.eat(')') {
+                    cursor.take()?;
+                }
+            }
+            name => element = Some(type_bytes(name).ok_or_else(|| unknown(line, name))?),
+        }
+    }
+    let element = element.ok_or_else(|| Problem::new(line, "a variable without a type"))?;
+    let mut list = Vec::new();
+    loop {
+        let name = cursor.word()?;
+        let mut count = vector;
+        let mut open = false;
+        while cursor.eat('[') {
+            if cursor.eat(']') {
+                open = true;
+            } else {
+                count *= cursor.int()? as usize;
+                cursor.want(']')?;
+            }
+        }
+        let mut init = Vec::new();
+        if cursor.eat('=') {
+            initialiser(cursor, element, &mut init)?;
+        }
+        if open {
+            count *= if external { 0 } else { init.len().max(1) };
+        }
+        let align = align.unwrap_or(element * vector);
+        let size = element * count;
+        if init.len() * element > size {
+            return Err(Problem::new(line, format!("more initial values than {name} holds")));
+        }
+        list.push(Variable {
+            name,
+            space,
+            align,
+            element,
+            size,
+            init,
+            external,
+            line,
+        });
+        if space == VariableSpace::Param || !cursor.eat(',') {
+            return Ok(list);
+        }
+    }
+}
+
+fn initialiser(cursor: &mut Cursor, element: usize, out: &mut Vec<Initial>) -> Result<(), Problem> {
+    if cursor.eat('{') {
+        while !cursor.eat('}') {
+            initialiser(cursor, element, out)?;
+            cursor.eat(',');
+        }
+        return Ok(());
+    }
+    let line = cursor.line();
+    let negative = cursor.eat('-');
+    let value = match cursor.take()? {
+        Token::Int(v) => Initial::Bits(if negative { v.wrapping_neg() } else { v }),
+        Token::F32(v) => Initial::Bits(if element == 8 {
+            f64::from(f32::from_bits(v)).to_bits()
+        } else {
+            v.into()
+        }),
+        Token::F64(v) if element == 8 => Initial::Bits(v),
+        Token::F64(v) => Initial::Bits((f64::from_bits(v) as f32).to_bits().into()),
+        Token::Word(word) => {
+            let generic = word == "generic" && cursor.eat('(');
+            let symbol = if generic { cursor.word()? } else { word };
+            if generic {
+                cursor.want(')')?;
+            }
+            let offset = cursor.offset()?;
+            Initial::Address {
+                symbol,
+                offset,
+                generic,
+            }
+        }
+        other => return Err(Problem::new(line, format!("the initial value {other:?}"))),
+    };
+    if let (true, Initial::Address { .. }) = (element != 8, &value) {
+        return Err(Problem::new(
+            line,
+            "an address in an initialiser of elements that are not 64-bit",
+        ));
+    }
+    out.push(value);
+    Ok(())
+}
+
+fn function(cursor: &mut Cursor, entry: bool) -> Result<Function, Problem> {
+    let mut f = Function {
+        entry,
+        line: cursor.line(),
+        ..Function::default()
+    };
+    attributes(cursor, &mut f)?;
+    if cursor.at('(') {
+        f.returns = params(cursor)?;
+    }
+    f.name = cursor.word()?;
+    if cursor.at('(') {
+        f.params = params(cursor)?;
+    }
+    attributes(cursor, &mut f)?;
+    if cursor.eat(';') {
+        return Ok(f);
+    }
+    cursor.want('{')?;
+    f.defined = true;
+    body::read(cursor, &mut f)?;
+    Ok(f)
+}
+
+fn attributes(cursor: &mut Cursor, f: &mut Function) -> Result<(), Problem> {
+    loop {
+        let line = cursor.line();
+        let Some(word) = cursor.eat_dot() else { return Ok(()) };
+        match word.as_str() {
+            "maxntid" => f.max_threads = Some(extent(cursor)?),
+            "reqntid" => f.required_threads = Some(extent(cursor)?),
+            "minnctapersm" => f.min_blocks = Some(cursor.int()? as u32),
+            "maxnreg" | "maxclusterrank" => {
+                cursor.int()?;
+            }
+            "noreturn" | "unified" | "weak" | "visible" => {}
+            "pragma" => {
+                cursor.take()?;
+                cursor.want(';')?;
+            }
+            // Clusters of more than one block are not emulated.
+            "reqnctapercluster" | "explicitcluster" => {
+                if word == "reqnctapercluster" && extent(cursor)? != [1, 1, 1] {
+                    return Err(Problem::new(line, "a cluster of more than one block"));
+                }
+            }
+            _ => return Err(unknown(line, &word)),
+        }
+    }
+}
+
+fn extent(cursor: &mut Cursor) -> Result<[u32; 3], Problem> {
+    let mut out = [1; 3];
+    for (i, value) in out.iter_mut().enumerate() {
+        if i == 0 || cursor.eat(',') {
+            *value = cursor.int()? as u32;
+        }
+    }
+    Ok(out)
+}
+
+pub(super) fn params(cursor: &mut Cursor) -> Result<Vec<Variable>, Problem> {
+    let mut list = Vec::new();
+    cursor.want('(')?;
+    while !cursor.eat(')') {
+        let line = cursor.line();
+        let space = cursor.dot()?;
+        if space != "param" {
+            return Err(Problem::new(line, format!("a parameter in .{space}")));
+        }
+        list.extend(variables(cursor, VariableSpace::Param, false)?);
+        cursor.eat(',');
+    }
+    Ok(list)
+}
+
+/// A place in the tokens.
+pub(super) struct Cursor {
+    tokens: Vec<(Token, u32)>,
+    next: usize,
+}
+
+impl Cursor {
+    pub fn line(&self) -> u32 {
+        let last = self.tokens.len().saturating_sub(1);
+        self.tokens.get(self.next.min(last)).map_or(0, |t| t.1)
+    }
+
+    pub fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.next).map(|t| &t.0)
+    }
+
+    pub fn peek_second(&self) -> Option<&Token> {
+        self.tokens.get(self.next + 1).map(|t| &t.0)
+    }
+
+    pub fn take(&mut self) -> Result<Token, Problem> {
+        let token = self
+            .peek()
+            .cloned()
+            .ok_or_else(|| Problem::new(self.line(), "the file ends too early"))?;
+        self.next += 1;
+        Ok(token)
+    }
+
+    pub fn at(&self, c: char) -> bool {
+        self.peek() == Some(&Token::Punct(c))
+    }
+
+    pub fn eat(&mut self, c: char) -> bool {
+        let found = self.at(c);
+        self.next += usize::from(found);
+        found
+    }
+
+    pub fn want(&mut self, c: char) -> Result<(), Problem> {
+        let line = self.line();
+        match self.take()? {
+            Token::Punct(found) if found == c => Ok(()),
+            other => Err(Problem::new(line, format!("{other:?} where {c:?} was expected"))),
+        }
+    }
+
+    pub fn word(&mut self) -> Result<String, Problem> {
+        let line = self.line();
+        match self.take()? {
+            Token::Word(word) => Ok(word),
+            other => Err(Problem::new(line, format!("{other:?} where a name was expected"))),
+        }
+    }
+
+    pub fn dot(&mut self) -> Result<String, Problem> {
+        let line = self.line();
+        match self.take()? {
+            Token::Dot(word) => Ok(word),
+            other => Err(Problem::new(line, format!("{other:?} where a directive was expected"))),
+        }
+    }
+
+    pub fn eat_dot(&mut self) -> Option<String> {
+        let Some(Token::Dot(word)) = self.peek() else {
+            return None;
+        };
+        let word = word.clone();
+        self.next += 1;
+        Some(word)
+    }
+
+    pub fn int(&mut self) -> Result<u64, Problem> {
+        let line = self.line();
+        match self.take()? {
+            Token::Int(v) => Ok(v),
+            other => Err(Problem::new(line, format!("{other:?} where a number was expected"))),
+        }
+    }
+
+    /// An optional `+n`, `-n` or `+-n`.
+    pub fn offset(&mut self) -> Result<i64, Problem> {
+        let plus = self.eat('+');
+        let minus = self.eat('-');
+        if !plus && !minus {
+            return Ok(0);
+        }
+        let value = self.int()? as i64;
+        Ok(if minus { value.wrapping_neg() } else { value })
+    }
+}
