@@ -1,5 +1,6 @@
 //! The backends under test.
 use cpu_backend::{Cpu, Isa, Settings};
+use cuda_backend::{Cuda, Error};
 use half::bf16;
 
 use crate::device::{Backend, Device, Precision, Promise};
@@ -21,7 +22,7 @@ pub fn oracle() -> Device<Cpu<f64>> {
     }
 }
 
-/// Visits every backend that this machine can run. A new backend is added here and nowhere else.
+/// Visits every CPU backend that this machine can run. A new backend is added here and nowhere else.
 pub fn each(visit: &mut impl Visit) {
     visit.visit(&oracle());
     for isa in Isa::available() {
@@ -30,6 +31,28 @@ pub fn each(visit: &mut impl Visit) {
             visit.visit(&fast(Cpu::<f32>::new(settings), settings, Precision::F32));
             visit.visit(&fast(Cpu::<bf16>::new(settings), settings, Precision::Bf16));
         }
+    }
+}
+
+/// Visits the CUDA backends, if there is a driver: a GPU's, or the emulated one. Returns whether there is.
+pub fn each_cuda(visit: &mut impl Visit) -> bool {
+    let (f32, bf16) = match (Cuda::<f32>::new(0), Cuda::<bf16>::new(0)) {
+        (Ok(f32), Ok(bf16)) => (f32, bf16),
+        (Err(Error::NoDriver), _) => return false,
+        (Err(e), _) | (_, Err(e)) => panic!("there is a CUDA driver, but {e}"),
+    };
+    visit.visit(&cuda(f32, Precision::F32));
+    visit.visit(&cuda(bf16, Precision::Bf16));
+    true
+}
+
+fn cuda<B: Backend>(backend: B, precision: Precision) -> Device<B> {
+    Device {
+        backend,
+        name: format!("Cuda<{precision:?}>"),
+        family: format!("Cuda<{precision:?}>"),
+        precision,
+        promise: Promise::Deterministic,
     }
 }
 

@@ -1,0 +1,116 @@
+//! From the sources in `cuda-src` to a loaded module.
+//!
+//! Looked for in this order:
+//! 1. The folder that `PROXIMAL_CUDA_KERNELS` names, as a release has it: for each source `NAME.cu` (which must be this build's),
+//!    `NAME.ptx`, `NAME.sm_80.cubin` and `NAME.sm_90a.cubin`.
+//! 2. The cache on disk, `PROXIMAL_CUDA_CACHE` or `proximal/cuda` in the user's cache folder, under the hash of source, compiler and device.
+//! 3. A compiler: nvcc (`NVCC`, `CUDA_HOME/bin/nvcc`, or in `PATH`), else NVRTC, loaded at run time. What it makes goes into the cache.
+
+mod cache;
+mod nvcc;
+mod nvrtc;
+mod shipped;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaModule};
+use cudarc::nvrtc::Ptx;
+
+use crate::device::driver;
+use crate::error::Error;
+
+/// A file of kernels.
+pub(crate) struct Source {
+    /// Its name without `.cu`.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// What the kernels include.
+const HEADERS: &[(&str, &str)] = &[("common.cuh", include_str!("../../../cuda-src/common.cuh"))];
+
+/// The file `cuda-src/NAME.cu`.
+macro_rules! source {
+    ($name:literal) => {
+        crate::compile::Source {
+            name: $name,
+            text: include_str!(concat!("../../cuda-src/", $name, ".cu")),
+        }
+    };
+}
+pub(crate) use source;
+
+/// The module of a source for a device of this compute capability.
+pub(crate) fn module(
+    context: &Arc<CudaContext>,
+    capability: (i32, i32),
+    source: &Source,
+) -> Result<Arc<CudaModule>, Error> {
+    let load = |image: Ptx| {
+        let doing = format!("loading the kernels of {}.cu", source.name);
+        context.load_module(image).map_err(|e| driver(&doing, e))
+    };
+    if let Some(folder) = path("PROXIMAL_CUDA_KERNELS") {
+        return shipped::module(&folder, capability, source, load);
+    }
+    let compiler = Compiler::find()?;
+    let ptx = cache::ptx(source, capability, &compiler, || compiler.compile(source, capability))?;
+    load(Ptx::from_src(ptx))
+}
+
+/// A folder or file that the environment names.
+fn path(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from)
+}
+
+/// What turns CUDA C++ into PTX.
+enum Compiler {
+    /// NVIDIA's compiler driver.
+    Nvcc(PathBuf),
+    /// The library that compiles at run time, and where CUDA's headers lie.
+    Nvrtc(Option<PathBuf>),
+}
+
+impl Compiler {
+    fn find() -> Result<Self, Error> {
+        if let Some(nvcc) = nvcc::find() {
+            return Ok(Self::Nvcc(nvcc));
+        }
+        if nvrtc::is_present() {
+            return Ok(Self::Nvrtc(nvrtc::headers()));
+        }
+        Err(Error::Kernels(
+            "no compiler for the CUDA kernels was found: neither nvcc (NVCC, CUDA_HOME, PATH) nor libnvrtc.so (library path), and PROXIMAL_CUDA_KERNELS names no folder of compiled kernels".into(),
+        ))
+    }
+
+    fn compile(&self, source: &Source, capability: (i32, i32)) -> Result<String, Error> {
+        match self {
+            Self::Nvcc(nvcc) => nvcc::compile(nvcc, source, capability),
+            Self::Nvrtc(headers) => nvrtc::compile(headers.as_deref(), source, capability),
+        }
+    }
+
+    /// What the cache tells compilers apart by.
+    fn identity(&self) -> String {
+        match self {
+            Self::Nvcc(path) => format!("nvcc {} {:?}", path.display(), modified(path)),
+            Self::Nvrtc(_) => format!("nvrtc {}", nvrtc::version()),
+        }
+    }
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    path.metadata().and_then(|m| m.modified()).ok()
+}
+
+/// The compiler's word for a virtual architecture.
+fn arch(prefix: &str, (major, minor): (i32, i32)) -> String {
+    format!("{prefix}_{major}{minor}")
+}
+
+fn failed(source: &Source, what: impl core::fmt::Display) -> Error {
+    Error::Kernels(format!("{}.cu: {what}", source.name).into())
+}

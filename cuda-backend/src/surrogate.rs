@@ -1,0 +1,1 @@
+//! The clipped surrogate with its gradient and statistics in one pass.
