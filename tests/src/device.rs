@@ -27,6 +27,15 @@ pub enum Precision {
     Bf16,
 }
 
+/// What kind of machine a backend is for: its rounding differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// A CPU.
+    Cpu,
+    /// A GPU: its tensor cores take bf16 and add in f32.
+    Cuda,
+}
+
 /// What a backend promises of its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
@@ -46,6 +55,8 @@ pub struct Device<B> {
     pub family: String,
     /// What it computes in.
     pub precision: Precision,
+    /// What it is for.
+    pub machine: Machine,
     /// What it promises.
     pub promise: Promise,
 }

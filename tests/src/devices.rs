@@ -3,7 +3,7 @@ use cpu_backend::{Cpu, Isa, Settings};
 use cuda_backend::{Cuda, Error};
 use half::bf16;
 
-use crate::device::{Backend, Device, Precision, Promise};
+use crate::device::{Backend, Device, Machine, Precision, Promise};
 
 /// Something to do with every backend.
 pub trait Visit {
@@ -18,6 +18,7 @@ pub fn oracle() -> Device<Cpu<f64>> {
         name: "Cpu<f64>".into(),
         family: "Cpu<f64>".into(),
         precision: Precision::F64,
+        machine: Machine::Cpu,
         promise: Promise::BatchInvariant,
     }
 }
@@ -52,6 +53,7 @@ fn cuda<B: Backend>(backend: B, precision: Precision) -> Device<B> {
         name: format!("Cuda<{precision:?}>"),
         family: format!("Cuda<{precision:?}>"),
         precision,
+        machine: Machine::Cuda,
         promise: Promise::Deterministic,
     }
 }
@@ -63,6 +65,7 @@ fn fast<B: Backend>(backend: B, settings: Settings, precision: Precision) -> Dev
         name: format!("{family}, {} threads", settings.threads),
         family,
         precision,
+        machine: Machine::Cpu,
         promise: Promise::BatchInvariant,
     }
 }

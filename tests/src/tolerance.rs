@@ -2,7 +2,7 @@
 //! matrix and a floor: a sum that happens to cancel is as wrong as its neighbours, not relatively more, and a matrix of
 //! sums that all cancel (the gradient of a softmax over one key) is as wrong as the numbers of size one that went in.
 use crate::case::{Case, Kind, Output};
-use crate::device::Precision;
+use crate::device::{Backend, Device, Machine, Precision};
 use crate::host::Host;
 
 /// What goes into the cases is of size one; what comes out and is far smaller has cancelled.
@@ -42,6 +42,8 @@ pub const TABLE: [Tolerance; 3] = [
 
 /// An output whose error is larger for a reason.
 pub struct Exception {
+    /// The machine it is made for.
+    pub machine: Machine,
     /// The precision.
     pub precision: Precision,
     /// The method.
@@ -62,25 +64,26 @@ const ROUNDED_DZ: &str = "dz is rounded to bf16 before its two products, so the 
 /// One reason an exception.
 #[rustfmt::skip]
 pub const EXCEPTIONS: &[Exception] = &[
-    exception(Precision::F32, "attention", "o", 1e-5, LONG_SUMS),
-    exception(Precision::F32, "attention_decode", "o", 1e-5, LONG_SUMS),
-    exception(Precision::F32, "attention_bwd", "dq", 1e-5, LONG_SUMS),
-    exception(Precision::F32, "attention_bwd", "dk", 1e-5, LONG_SUMS),
-    exception(Precision::F32, "attention_bwd", "dv", 1e-5, LONG_SUMS),
-    exception(Precision::F32, "attention_jvp", "o_dot", 1e-5, LONG_SUMS),
-    exception(Precision::F32, "head_bwd", "dh", 1e-5, SMALL_P),
-    exception(Precision::F32, "head_bwd", "dw", 1e-5, SMALL_P),
-    exception(Precision::F32, "head_fisher", "dh", 2e-5, CENTRED),
-    exception(Precision::F32, "head_fisher", "dw", 2e-5, CENTRED),
-    exception(Precision::F32, "head_kl", "kl", 1e-5, SMALL_P),
-    exception(Precision::Bf16, "head_kl", "kl", 1e-5, SMALL_P),
-    exception(Precision::Bf16, "head_fisher", "dh", 1e-2, ROUNDED_DZ),
-    exception(Precision::Bf16, "head_fisher", "dw", 1e-2, ROUNDED_DZ),
-    exception(Precision::Bf16, "head_bwd", "dh", 1e-2, ROUNDED_DZ),
-    exception(Precision::Bf16, "head_bwd", "dw", 1e-2, ROUNDED_DZ),
+    exception(Machine::Cpu, Precision::F32, "attention", "o", 1e-5, LONG_SUMS),
+    exception(Machine::Cpu, Precision::F32, "attention_decode", "o", 1e-5, LONG_SUMS),
+    exception(Machine::Cpu, Precision::F32, "attention_bwd", "dq", 1e-5, LONG_SUMS),
+    exception(Machine::Cpu, Precision::F32, "attention_bwd", "dk", 1e-5, LONG_SUMS),
+    exception(Machine::Cpu, Precision::F32, "attention_bwd", "dv", 1e-5, LONG_SUMS),
+    exception(Machine::Cpu, Precision::F32, "attention_jvp", "o_dot", 1e-5, LONG_SUMS),
+    exception(Machine::Cpu, Precision::F32, "head_bwd", "dh", 1e-5, SMALL_P),
+    exception(Machine::Cpu, Precision::F32, "head_bwd", "dw", 1e-5, SMALL_P),
+    exception(Machine::Cpu, Precision::F32, "head_fisher", "dh", 2e-5, CENTRED),
+    exception(Machine::Cpu, Precision::F32, "head_fisher", "dw", 2e-5, CENTRED),
+    exception(Machine::Cpu, Precision::F32, "head_kl", "kl", 1e-5, SMALL_P),
+    exception(Machine::Cpu, Precision::Bf16, "head_kl", "kl", 1e-5, SMALL_P),
+    exception(Machine::Cpu, Precision::Bf16, "head_fisher", "dh", 1e-2, ROUNDED_DZ),
+    exception(Machine::Cpu, Precision::Bf16, "head_fisher", "dw", 1e-2, ROUNDED_DZ),
+    exception(Machine::Cpu, Precision::Bf16, "head_bwd", "dh", 1e-2, ROUNDED_DZ),
+    exception(Machine::Cpu, Precision::Bf16, "head_bwd", "dw", 1e-2, ROUNDED_DZ),
 ];
 
 const fn exception(
+    machine: Machine,
     precision: Precision,
     method: &'static str,
     output: &'static str,
@@ -88,6 +91,7 @@ const fn exception(
     reason: &'static str,
 ) -> Exception {
     Exception {
+        machine,
         precision,
         method,
         output,
@@ -97,10 +101,11 @@ const fn exception(
 }
 
 /// The error allowed in an output of a case.
-pub fn tolerance(precision: Precision, case: &Case, output: &Output) -> f64 {
+pub fn tolerance<B: Backend>(device: &Device<B>, case: &Case, output: &Output) -> f64 {
+    let (machine, precision) = (device.machine, device.precision);
     let exception = EXCEPTIONS.iter().filter(|e| e.method == case.method());
     let exception = exception
-        .filter(|e| e.precision == precision && e.output == output.name)
+        .filter(|e| e.machine == machine && e.precision == precision && e.output == output.name)
         .map(|e| e.tolerance);
     let row = TABLE
         .iter()
@@ -133,11 +138,11 @@ pub fn worst(got: &Host, want: &Host) -> (f64, String) {
 }
 
 /// What is wrong with the results of a case, a line for each output beyond its tolerance.
-pub fn check(precision: Precision, case: &Case, got: &[Host], want: &[Host]) -> Vec<String> {
+pub fn check<B: Backend>(device: &Device<B>, case: &Case, got: &[Host], want: &[Host]) -> Vec<String> {
     let mut lines = Vec::new();
     for ((y, got), want) in case.outputs.iter().zip(got).zip(want) {
         let (error, place) = worst(got, want);
-        let tolerance = tolerance(precision, case, y);
+        let tolerance = tolerance(device, case, y);
         if error > tolerance {
             lines.push(format!(
                 "{}: {} {place}: error {error:.1e} > {tolerance:.0e}",

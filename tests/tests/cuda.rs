@@ -27,7 +27,7 @@ impl Visit for Parity {
                 cases.extend(tangents_of(device, &case));
                 cases.push(device.round_case(&case));
                 for case in cases.iter().filter(|case| wanted(case.method())) {
-                    let lines = check(device.precision, case, &run(device, case), &run(&oracle(), case));
+                    let lines = check(device, case, &run(device, case), &run(&oracle(), case));
                     self.lines
                         .extend(lines.iter().map(|line| format!("{}: {line}", device.name)));
                     self.cases += 1;

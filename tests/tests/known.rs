@@ -16,7 +16,7 @@ impl Visit for Known {
     fn visit<B: Backend>(&mut self, device: &Device<B>) {
         let Self(case, want) = self;
         for ((got, want), y) in run(device, case).iter().zip(want).zip(&case.outputs) {
-            let tolerance = tests::tolerance::tolerance(device.precision, case, y);
+            let tolerance = tests::tolerance::tolerance(device, case, y);
             for (got, want) in got.data.iter().zip(want.iter()) {
                 let error = (got - want).abs() / want.abs().max(1.0);
                 assert!(

@@ -20,7 +20,7 @@ impl Visit for Parity {
         for sizes in [Sizes::Small, Sizes::Full] {
             for Checked { case, expected } in all(device, sizes).iter() {
                 let got = run(device, case);
-                let lines = check(device.precision, case, &got, expected);
+                let lines = check(device, case, &got, expected);
                 self.lines
                     .extend(lines.iter().map(|line| format!("{}: {line}", device.name)));
                 for ((y, got), want) in case.outputs.iter().zip(&got).zip(expected) {
@@ -28,7 +28,7 @@ impl Visit for Parity {
                     let (error, at) = (worst(got, want).0, format!("{}, {}", device.name, case.label));
                     let largest = self.errors.entry(key).or_default();
                     if error >= largest.0 {
-                        *largest = (error, at, tolerance(device.precision, case, y));
+                        *largest = (error, at, tolerance(device, case, y));
                     }
                 }
             }

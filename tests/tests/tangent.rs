@@ -76,7 +76,7 @@ impl Visit for Adjoint {
             u[0] = device.round(forward.outputs[0].kind, &u[0]);
             let (v, jv) = (direction(&tangent), run(device, &tangent).swap_remove(0));
             let (mut right, mut scale) = (0.0, size(&u[0], &jv));
-            let mut limit = tolerance(device.precision, &tangent, &tangent.outputs[0]);
+            let mut limit = tolerance(device, &tangent, &tangent.outputs[0]);
             for b in backward(&forward, &outputs, &u, Accum::Replace) {
                 let b = Backward {
                     case: device.round_case(&b.case),
@@ -87,7 +87,7 @@ impl Visit for Adjoint {
                     right += dot(&gradient, v[of]);
                     // What the gradient was added to is part of what was rounded.
                     scale = scale.max(size(&gradient, v[of])).max(size(after, v[of]));
-                    limit = limit.max(tolerance(device.precision, &b.case, y));
+                    limit = limit.max(tolerance(device, &b.case, y));
                 }
             }
             let left = dot(&u[0], &jv);
@@ -193,7 +193,7 @@ impl Visit for Curvature {
                 }
                 (sum, size)
             };
-            let (limit, _) = (tolerance(device.precision, &one, &one.outputs[0]), ());
+            let (limit, _) = (tolerance(device, &one, &one.outputs[0]), ());
             let results = run(device, &one);
             for (what, other, y, z) in [("variance", &one, &y, &y), ("covariance", &other, &y, &z)] {
                 let (want, size) = covariance(y, z);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::case::Call;
+use crate::devices::oracle;
 use crate::host::{full, matrix};
 
 #[test]
@@ -20,7 +21,9 @@ fn an_error_is_measured_against_its_matrix() {
 #[test]
 fn an_error_beyond_the_table_is_a_line_that_names_it() {
     let case = Case::new(Call::Swiglu, "one").writes("y", Kind::Buf, (1, 1));
-    let off = |by: f64| check(Precision::F32, &case, &[full(1, 1, 1.0 + by)], &[full(1, 1, 1.0)]);
+    let mut device = oracle();
+    device.precision = Precision::F32;
+    let off = |by: f64| check(&device, &case, &[full(1, 1, 1.0 + by)], &[full(1, 1, 1.0)]);
     assert!(off(2e-6).is_empty());
     assert!(off(2e-5)[0].starts_with("swiglu [one]: y at (0, 0)"));
 }
