@@ -62,8 +62,7 @@ impl Visit for Exact {
                             size(&results[i], v)
                         };
                         let scale = size(&u[0], &av[0]).max(size(&gradient, v)).max(before);
-                        let limit =
-                            tolerance(device, &case, &case.outputs[0]).max(tolerance(device.precision, &b.case, y));
+                        let limit = tolerance(device, &case, &case.outputs[0]).max(tolerance(device, &b.case, y));
                         if (left - right).abs() > limit * scale {
                             let error = (left - right).abs() / scale;
                             lines.push(format!(
