@@ -29,7 +29,10 @@ pub(crate) struct Source {
 }
 
 /// What the kernels include.
-const HEADERS: &[(&str, &str)] = &[("common.cuh", include_str!("../../../cuda-src/common.cuh"))];
+const HEADERS: &[(&str, &str)] = &[
+    ("common.cuh", include_str!("../../../cuda-src/common.cuh")),
+    ("mma.cuh", include_str!("../../../cuda-src/mma.cuh")),
+];
 
 /// The file `cuda-src/NAME.cu`.
 macro_rules! source {
