@@ -8,7 +8,6 @@
 //! sampler that differs; a prompt is computed once for the completions of a micro-batch; completions are shuffled among
 //! the optimizer steps of a generation only where there are several.
 use anyhow::{Result, bail};
-use cpu_backend::Settings;
 use kernel::objective::group::{Completion, GroupLoss, GroupPolicy, Whole, entropy_threshold};
 use kernel::objective::kl::Estimator;
 use kernel::objective::rloo::{self, Rloo as Clipped, leave_one_out, shaped_reward};
@@ -18,8 +17,9 @@ use kernel::transformer::Cotangent;
 
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{Config, Division, GrpoConfig, Keys, Online, RlooConfig, ScaleRewards, Trainer};
+use crate::device::{Device, Job, Place};
 use crate::online::{Buffer, Experience, LESS_KL, Opened, Packed, Scene, Shuffle, compare_groups, narrow, pack};
-use crate::train::{Device, Job, Meter, Moves, Reference, Session, Shown, Summary, Task, on_device};
+use crate::train::{Meter, Moves, Reference, Session, Shown, Summary, Task, on_configured};
 
 /// Runs GRPO to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
 pub fn run_grpo(config: &GrpoConfig, stop: &Stop) -> Result<Summary> {
@@ -88,7 +88,7 @@ where
         moves,
         stop,
     };
-    on_device(&config.shared, run)
+    on_configured(&config.shared, run)
 }
 
 struct Run<'a, K> {
@@ -106,13 +106,13 @@ where
 {
     type Output = Summary;
 
-    fn run<B: Device>(self, b: &B, settings: Settings) -> Result<Summary> {
+    fn run<B: Device>(self, b: &B, place: &Place) -> Result<Summary> {
         let Opened {
             assets,
             mut scene,
             needs,
         } = Scene::open(self.config, self.division, ValueHead::None)?;
-        let (mut session, restored) = Session::open(b, self.config, settings, assets, needs)?;
+        let (mut session, restored) = Session::open(b, self.config, place, assets, needs)?;
         scene.begin(&mut session)?;
         let reference = match self.beta > 0.0 {
             true => {

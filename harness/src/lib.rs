@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod demo;
+pub mod device;
 pub mod dpo;
 pub mod dtype;
 mod edit_distance;

@@ -7,7 +7,6 @@
 //! 1.0): divisors are those of the optimizer step; old log-probs are those recorded when the tokens were drawn; the learning
 //! rate follows optimizer steps, not generations; the value head begins at zero.
 use anyhow::{Result, bail};
-use cpu_backend::Settings;
 use kernel::objective::kl::Estimator;
 use kernel::objective::ppo::{Ending, Gae, Ppo as Objective, Shaping, whiten};
 use kernel::params::ValueHead;
@@ -16,15 +15,16 @@ use kernel::transformer::Cotangent;
 
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{CriticKind, Ppo, PpoConfig};
+use crate::device::{Device, Job, Place};
 use crate::online::{
     Buffer, Critic, CriticSource, Experience, LESS_KL, Opened, Packed, Scene, Shuffle, estimate, narrow, of_values,
     pack, spread,
 };
-use crate::train::{Device, Job, Meter, Reference, Session, Shown, Summary, Task, on_device};
+use crate::train::{Meter, Reference, Session, Shown, Summary, Task, on_configured};
 
 /// Runs `config` to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
 pub fn run(config: &PpoConfig, stop: &Stop) -> Result<Summary> {
-    on_device(&config.shared, Run { config, stop })
+    on_configured(&config.shared, Run { config, stop })
 }
 
 struct Run<'a> {
@@ -35,7 +35,7 @@ struct Run<'a> {
 impl Job for Run<'_> {
     type Output = Summary;
 
-    fn run<B: Device>(self, b: &B, settings: Settings) -> Result<Summary> {
+    fn run<B: Device>(self, b: &B, place: &Place) -> Result<Summary> {
         let Self { config, stop } = self;
         let own = &config.own.own;
         let head = match own.critic {
@@ -48,7 +48,7 @@ impl Job for Run<'_> {
             needs,
         } = Scene::open(config, config.plan()?, head)?;
         let source = CriticSource::open(config, own.critic, own.value_model.as_deref(), &assets)?;
-        let (mut session, restored) = Session::open(b, config, settings, assets, needs)?;
+        let (mut session, restored) = Session::open(b, config, place, assets, needs)?;
         scene.begin(&mut session)?;
         let critic = Critic::open(&session, &source, restored.as_ref())?;
         let context = session.learner.model.context();

@@ -10,8 +10,6 @@
 //! critic, a head that leaves the trunk alone or a model of its own, is fitted by AdamW after the step and is not in the
 //! region. There is no learning rate for the policy.
 use anyhow::{Result, bail};
-use cpu_backend::{Cpu, Settings};
-use kernel::backend::Tangent;
 use kernel::objective::ppo::{Gae, Ppo as Objective};
 use kernel::objective::trpo::surrogate_loss;
 use kernel::params::ValueHead;
@@ -21,46 +19,56 @@ use kernel::trust_region::{LearnerWork, Outcome, Piece, Report, Settings as Regi
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{AdvantageKind, CriticKind, Trpo, TrpoConfig};
 use crate::data::permutation;
+use crate::device::{Device, Job, Place};
 use crate::online::{
     Critic, CriticSource, Experience, Opened, Packed, Scene, Shuffle, compare_groups, estimate, narrow, of_values, pack,
 };
-use crate::train::{Device, Meter, Session, Shown, Summary, Task, settings};
+use crate::train::{Meter, Session, Shown, Summary, Task, on_configured};
 
 /// Runs `config` to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
 pub fn run(config: &TrpoConfig, stop: &Stop) -> Result<Summary> {
-    let settings = settings(&config.shared)?;
-    run_on(&Cpu::<f32>::new(settings), config, settings, stop)
+    on_configured(&config.shared, Run { config, stop })
 }
 
-fn run_on<B: Device + Tangent>(b: &B, config: &TrpoConfig, settings: Settings, stop: &Stop) -> Result<Summary> {
-    let own = &config.own.own;
-    let head = match (own.advantage, own.critic) {
-        (AdvantageKind::Critic, CriticKind::Head) => ValueHead::Weight,
-        _ => ValueHead::None,
-    };
-    let Opened {
-        assets,
-        mut scene,
-        needs,
-    } = Scene::open(config, config.plan()?, head)?;
-    let source = match own.advantage {
-        AdvantageKind::Group => None,
-        AdvantageKind::Critic => {
-            let folder = own.value_model.as_deref();
-            Some(CriticSource::open(config, own.critic, folder, &assets)?)
-        }
-    };
-    let (mut session, restored) = Session::open(b, config, settings, assets, needs)?;
-    scene.begin(&mut session)?;
-    let critic = source.map(|source| Critic::open(&session, &source, restored.as_ref()));
-    let mut task = TrustRegion {
-        work: LearnerWork::new(b, &session.learner)?,
-        scene,
-        critic: critic.transpose()?,
-        region: config.region(),
-        gae: config.gae(),
-    };
-    session.run(&mut task, stop)
+struct Run<'a> {
+    config: &'a TrpoConfig,
+    stop: &'a Stop,
+}
+
+impl Job for Run<'_> {
+    type Output = Summary;
+
+    fn run<B: Device>(self, b: &B, place: &Place) -> Result<Summary> {
+        let Self { config, stop } = self;
+        let own = &config.own.own;
+        let head = match (own.advantage, own.critic) {
+            (AdvantageKind::Critic, CriticKind::Head) => ValueHead::Weight,
+            _ => ValueHead::None,
+        };
+        let Opened {
+            assets,
+            mut scene,
+            needs,
+        } = Scene::open(config, config.plan()?, head)?;
+        let source = match own.advantage {
+            AdvantageKind::Group => None,
+            AdvantageKind::Critic => {
+                let folder = own.value_model.as_deref();
+                Some(CriticSource::open(config, own.critic, folder, &assets)?)
+            }
+        };
+        let (mut session, restored) = Session::open(b, config, place, assets, needs)?;
+        scene.begin(&mut session)?;
+        let critic = source.map(|source| Critic::open(&session, &source, restored.as_ref()));
+        let mut task = TrustRegion {
+            work: LearnerWork::new(b, &session.learner)?,
+            scene,
+            critic: critic.transpose()?,
+            region: config.region(),
+            gae: config.gae(),
+        };
+        session.run(&mut task, stop)
+    }
 }
 
 struct TrustRegion<B: Device> {
@@ -72,7 +80,7 @@ struct TrustRegion<B: Device> {
     work: LearnerWork<B>,
 }
 
-impl<B: Device + Tangent> Task<B, Trpo> for TrustRegion<B> {
+impl<B: Device> Task<B, Trpo> for TrustRegion<B> {
     fn step(&mut self, s: &mut Session<'_, B, Trpo>) -> Result<Shown> {
         let mut meter = s.state.meter.clone();
         let at = self
@@ -119,7 +127,7 @@ impl<B: Device + Tangent> Task<B, Trpo> for TrustRegion<B> {
     }
 }
 
-impl<B: Device + Tangent> TrustRegion<B> {
+impl<B: Device> TrustRegion<B> {
     /// Gives completions advantages, and with a critic values and returns.
     fn judge(&mut self, s: &mut Session<'_, B, Trpo>, experiences: &mut [Experience], meter: &mut Meter) -> Result<()> {
         let Some(critic) = &mut self.critic else {

@@ -8,6 +8,7 @@ use cpu_backend::{Isa, Settings};
 use kernel::params::Params;
 use model_qwen2::folder::Folder;
 use model_qwen2::tensors::Tensors;
+use proximal::device::Target;
 use proximal::dtype::Dtype;
 use proximal::verify::{Options, Report, verify};
 use tests::{edit, program};
@@ -45,7 +46,7 @@ fn representable(case: &Path) -> bool {
 }
 
 fn check(case: &Path, dtype: Dtype, micro_batch: Option<usize>, settings: Settings) -> Report {
-    verify(case, &options(dtype, micro_batch), settings).unwrap()
+    verify(case, &options(dtype, micro_batch), Target::Cpu(settings)).unwrap()
 }
 
 /// Names of the rows that are out of tolerance.
@@ -167,7 +168,7 @@ fn one_changed_number_is_found_in_every_precision() {
 fn a_reference_that_is_not_a_number_fails() {
     let (_dir, path) = copy("llama-rope-linear");
     edit::number(&path.join("expected.safetensors"), "loss", |_| f64::NAN);
-    let error = verify(&path, &options(Dtype::F64, None), settings())
+    let error = verify(&path, &options(Dtype::F64, None), Target::Cpu(settings()))
         .unwrap_err()
         .to_string();
     assert!(

@@ -4,13 +4,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use kernel::backend::{Decode, Vector};
 use model_qwen2::Error;
-use model_qwen2::tensors::Element;
 use proximal::assets::Assets;
 use proximal::checkpoint::Stop;
 use proximal::config::Value as _;
 use proximal::data::{self, Dataset, DatasetConfig, Split};
+use proximal::device::{Device, Job, Place};
 use proximal::eval::{Answering, Evaluation, Summary, ask};
 use proximal::reward::{BadKey, RewardConfig, Rewards, Setup};
 use serde::Deserialize;
@@ -19,7 +18,7 @@ use toml::Value as Toml;
 
 use super::generate::load_model;
 use super::sampling::SamplingArgs;
-use super::{Precision, Work, on_cpu};
+use super::{DeviceArg, Precision, on_device};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -53,6 +52,9 @@ pub struct Args {
     /// Compute precision [default: f32]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// What computes [default: cpu]
+    #[arg(long, value_enum)]
+    device: Option<DeviceArg>,
     /// Threads; all cores unless set
     #[arg(long)]
     threads: Option<usize>,
@@ -89,6 +91,7 @@ struct Keys {
     questions: Vec<String>,
     chat_template_path: Option<PathBuf>,
     dtype: Option<Precision>,
+    device: Option<DeviceArg>,
     threads: Option<usize>,
     reward_funcs: Option<toml::Value>,
     reward_weights: Option<toml::Value>,
@@ -130,6 +133,7 @@ impl Keys {
             },
             chat_template_path: args.chat_template_path.or(file.chat_template_path),
             dtype: args.dtype.or(file.dtype),
+            device: args.device.or(file.device),
             threads: args.threads.or(file.threads),
             reward_funcs: Toml::from_words(&args.reward_funcs).or(file.reward_funcs),
             reward_weights: Toml::from_words(&args.reward_weights).or(file.reward_weights),
@@ -190,14 +194,13 @@ pub fn run(args: Args) -> Result<ExitCode> {
         Some(other) => Some((open_model(other, &keys)?, keys.compare_output()?)),
         None => None,
     };
-    let precision = keys.dtype.unwrap_or_default();
     let work = Eval {
         assets: &assets,
         data: data.as_mut(),
         questions: &keys.questions,
         how,
     };
-    let (summary, answers) = on_cpu(precision, keys.threads, work)?;
+    let (summary, answers) = on_device(keys.device, keys.dtype, keys.threads, work)?;
     let mut stopped = summary.as_ref().is_some_and(|s| s.stopped);
     let mut compared = None;
     if let (Some((assets, output)), Some(data), false) = (&other, &mut data, stopped) {
@@ -208,7 +211,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
             questions: &[],
             how,
         };
-        compared = on_cpu(precision, keys.threads, work)?.0;
+        compared = on_device(keys.device, keys.dtype, keys.threads, work)?.0;
         stopped = compared.as_ref().is_some_and(|s| s.stopped);
     }
     let difference = compared.as_ref().filter(|other| !other.stopped).and_then(|other| {
@@ -333,13 +336,10 @@ struct Eval<'a> {
     how: Answering,
 }
 
-impl Work for Eval<'_> {
+impl Job for Eval<'_> {
     type Output = (Option<Summary>, Vec<String>);
 
-    fn run<B: Decode + Vector>(self, b: &B) -> Result<Self::Output>
-    where
-        B::Real: Element,
-    {
+    fn run<B: Device>(self, b: &B, _: &Place) -> Result<Self::Output> {
         // Prompts are tokenised later; whatever the model was made for is let in.
         let model = load_model(b, self.assets, usize::MAX)?;
         let mut summary = None;

@@ -14,11 +14,12 @@ use model_qwen2::tensors::Element;
 use model_qwen2::tokenizer::{Decoding, TextStream};
 use proximal::assets::Assets;
 use proximal::data::Turns;
+use proximal::device::{Device, Job, Place};
 use proximal::eval::prompt_ids;
 use serde_json::{Map, Value, json};
 
 use super::sampling::SamplingArgs;
-use super::{Precision, Work, on_cpu};
+use super::{DeviceArg, Precision, on_device};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -45,13 +46,16 @@ pub struct Args {
     /// Compute precision
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Precision,
+    /// What computes [default: cpu]
+    #[arg(long, value_enum)]
+    device: Option<DeviceArg>,
     /// Threads; all cores unless set
     #[arg(long)]
     threads: Option<usize>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    on_cpu(args.dtype, args.threads, Generate(args))?;
+    on_device(args.device, Some(args.dtype), args.threads, Generate(args))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,13 +73,10 @@ where
 
 struct Generate<'a>(&'a Args);
 
-impl Work for Generate<'_> {
+impl Job for Generate<'_> {
     type Output = ();
 
-    fn run<B: Decode + Vector>(self, b: &B) -> Result<()>
-    where
-        B::Real: Element,
-    {
+    fn run<B: Device>(self, b: &B, _: &Place) -> Result<()> {
         let args = self.0;
         let assets = Assets::open(&args.model, None)?;
         assets.notes.iter().for_each(|note| eprintln!("warning: {note}"));

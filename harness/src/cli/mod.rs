@@ -13,10 +13,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
-use cpu_backend::{Cpu, Settings};
-use half::bf16;
-use kernel::backend::{Decode, Vector};
-use model_qwen2::tensors::Element;
+use proximal::config::DeviceKind;
+use proximal::device::{Job, Target};
 use proximal::dtype::Dtype;
 
 #[derive(Parser)]
@@ -125,27 +123,32 @@ impl From<Precision> for Dtype {
     }
 }
 
-/// Work that runs on any backend.
-trait Work {
-    type Output;
-    fn run<B: Decode + Vector>(self, b: &B) -> Result<Self::Output>
-    where
-        B::Real: Element;
+/// What computes, as an argument.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DeviceArg {
+    /// The CPU
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
 }
 
-/// The one match on the backend: `work` on the CPU in this precision.
-fn on_cpu<W: Work>(precision: Precision, threads: Option<usize>, work: W) -> Result<W::Output> {
-    let mut settings = Settings::detect()?;
-    if let Some(threads) = threads {
-        anyhow::ensure!(
-            (1..=1024).contains(&threads),
-            "--threads: expected a number from 1 to 1024, found {threads}"
-        );
-        settings.threads = threads;
+impl From<DeviceArg> for DeviceKind {
+    fn from(d: DeviceArg) -> Self {
+        match d {
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Cuda => Self::Cuda,
+        }
     }
-    match precision {
-        Precision::F64 => work.run(&Cpu::<f64>::oracle()),
-        Precision::F32 => work.run(&Cpu::<f32>::new(settings)),
-        Precision::Bf16 => work.run(&Cpu::<bf16>::new(settings)),
-    }
+}
+
+/// Runs `job` on the device of `--device`, `--dtype` and `--threads`.
+fn on_device<J: Job>(
+    device: Option<DeviceArg>,
+    precision: Option<Precision>,
+    threads: Option<usize>,
+    job: J,
+) -> Result<J::Output> {
+    Target::new(device.unwrap_or_default().into(), threads)?.run(precision.unwrap_or_default().into(), job)
 }

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use kernel::backend::{Decode, Vector};
 use model_qwen2::Error;
-use model_qwen2::tensors::Element;
 use proximal::assets::Assets;
 use proximal::checkpoint::Stop;
 use proximal::data::{self, Dataset, DatasetConfig, Split};
+use proximal::device::{Device, Job, Place};
 use proximal::eval::Answering;
 use proximal::pairs::{History, Making, Rewriting, Rewritten, Rule, Summary, make};
 use serde::Deserialize;
 
 use super::generate::load_model;
 use super::sampling::SamplingArgs;
-use super::{Precision, Work, on_cpu};
+use super::{DeviceArg, Precision, on_device};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -67,6 +66,9 @@ pub struct Args {
     /// Compute precision [default: f32]
     #[arg(long, value_enum)]
     dtype: Option<Precision>,
+    /// What computes [default: cpu]
+    #[arg(long, value_enum)]
+    device: Option<DeviceArg>,
     /// Threads; all cores unless set
     #[arg(long)]
     threads: Option<usize>,
@@ -98,6 +100,7 @@ struct Keys {
     kv_cache_gib: Option<f64>,
     chat_template_path: Option<PathBuf>,
     dtype: Option<Precision>,
+    device: Option<DeviceArg>,
     threads: Option<usize>,
     #[serde(default)]
     sampling: SamplingArgs,
@@ -129,6 +132,7 @@ impl Keys {
             kv_cache_gib: args.kv_cache_gib.or(file.kv_cache_gib),
             chat_template_path: args.chat_template_path.or(file.chat_template_path),
             dtype: args.dtype.or(file.dtype),
+            device: args.device.or(file.device),
             threads: args.threads.or(file.threads),
             sampling: args.sampling.over(file.sampling),
         })
@@ -194,7 +198,7 @@ pub fn run(args: Args) -> Result<ExitCode> {
         keys: &keys,
         answering,
     };
-    let summary = on_cpu(keys.dtype.unwrap_or_default(), keys.threads, work)?;
+    let summary = on_device(keys.device, keys.dtype, keys.threads, work)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&summary)?);
     } else {
@@ -240,13 +244,10 @@ struct Pairs<'a> {
     answering: Answering,
 }
 
-impl Work for Pairs<'_> {
+impl Job for Pairs<'_> {
     type Output = Summary;
 
-    fn run<B: Decode + Vector>(self, b: &B) -> Result<Summary>
-    where
-        B::Real: Element,
-    {
+    fn run<B: Device>(self, b: &B, _: &Place) -> Result<Summary> {
         let model = load_model(b, self.assets, usize::MAX)?;
         let mut rewriting = self.rewriting;
         let how = Making {

@@ -4,16 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use cpu_backend::Settings;
+use proximal::device::Target;
 use proximal::dtype::Dtype;
 use proximal::verify::{Options, Report, Row, verify};
 
-/// Where to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Device {
-    Cpu,
-    Cuda,
-}
+use super::DeviceArg;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum DtypeArg {
@@ -29,10 +24,10 @@ pub struct Args {
     cases: Vec<PathBuf>,
     /// Device to compute on
     #[arg(long, value_enum, default_value = "cpu")]
-    device: Device,
-    /// Compute precision
-    #[arg(long, value_enum, default_value = "f64")]
-    dtype: DtypeArg,
+    device: DeviceArg,
+    /// Compute precision [default: f64 on the CPU, f32 on a GPU, which has no f64 here]
+    #[arg(long, value_enum)]
+    dtype: Option<DtypeArg>,
     /// Relative L2 error allowed on every tensor [default: f64 1e-9, 1e-5 for an f32 reference; f32 1e-4; bf16 by tensor]
     #[arg(long, value_name = "R")]
     rtol: Option<f64>,
@@ -48,24 +43,22 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if args.device == Device::Cuda {
-        anyhow::bail!("--device cuda: the CUDA backend is not part of this build yet; use --device cpu");
-    }
-    let settings = Settings::detect()?;
+    let dtype = match (args.dtype, args.device) {
+        (Some(DtypeArg::F64), _) | (None, DeviceArg::Cpu) => Dtype::F64,
+        (Some(DtypeArg::F32), _) | (None, DeviceArg::Cuda) => Dtype::F32,
+        (Some(DtypeArg::Bf16), _) => Dtype::Bf16,
+    };
     let options = Options {
-        dtype: match args.dtype {
-            DtypeArg::F64 => Dtype::F64,
-            DtypeArg::F32 => Dtype::F32,
-            DtypeArg::Bf16 => Dtype::Bf16,
-        },
+        dtype,
         rtol: args.rtol,
         atol: args.atol,
         micro_batch: args.micro_batch.map(|n| n as usize),
     };
+    let target = Target::new(args.device.into(), None)?;
     let to_stdout = args.json.as_ref().is_some_and(|p| p.as_os_str() == "-");
     let mut reports = Vec::new();
     for case in &args.cases {
-        let report = verify(case, &options, settings)?;
+        let report = verify(case, &options, target)?;
         if !to_stdout {
             print(&report);
         }

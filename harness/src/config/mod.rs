@@ -26,7 +26,9 @@ pub use parse::{Parsed, parse};
 pub use ppo::{CriticKind, KlEstimator, Ppo, PpoConfig};
 pub use rollout::{Division, Online, Rollout};
 pub use sft::{LossType, PackingStrategy, Sft, SftConfig, TruncationMode};
-pub use shared::{Direction, Dtype, Optimizer, Precision, ReportTo, Resume, Scheduler, Shared, Strategy, Switches};
+pub use shared::{
+    DeviceKind, Direction, Dtype, Optimizer, Precision, ReportTo, Resume, Scheduler, Shared, Strategy, Switches,
+};
 pub use trpo::{AdvantageKind, Trpo, TrpoConfig};
 pub use value::{Steps, Value};
 pub use whole::{Config, Trainer};

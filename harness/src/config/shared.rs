@@ -46,6 +46,16 @@ choice! {
 }
 
 choice! {
+    /// What computes.
+    pub enum DeviceKind {
+        /// The CPU.
+        Cpu = "cpu",
+        /// An NVIDIA GPU, or the emulated one.
+        Cuda = "cuda",
+    }
+}
+
+choice! {
     /// The optimizer.
     pub enum Optimizer {
         /// AdamW, as PyTorch defines it.
@@ -108,6 +118,8 @@ keys! {
         dtype: Option<Dtype> = None;
         /// TRL's way to say dtype = "bf16".
         bf16: Option<bool> = None;
+        /// What computes.
+        device: DeviceKind = DeviceKind::Cpu;
         /// Recompute activations in the backward pass (also: activation_checkpointing).
         gradient_checkpointing: bool = true;
         /// Threads; all cores unless set.

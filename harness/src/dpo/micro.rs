@@ -10,7 +10,8 @@ use kernel::transformer::{Cotangent, Scores};
 
 use super::data::Pair;
 use super::reference::{Reference, Set};
-use crate::train::{Device, Meter};
+use crate::device::Device;
+use crate::train::Meter;
 
 /// Pairs in one batch, each prompt once.
 pub struct Micro<'a> {

@@ -17,7 +17,6 @@ mod micro;
 mod reference;
 
 use anyhow::Result;
-use cpu_backend::Settings;
 use kernel::objective::preference::Preference;
 use kernel::params::ValueHead;
 
@@ -26,13 +25,14 @@ pub use data::{Pair, Pairs, pairs};
 use crate::assets::Assets;
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{Dpo, DpoConfig};
-use crate::train::{Device, Job, Meter, Needs, Plan, Session, Shown, Summary, Task, on_device};
+use crate::device::{Device, Job, Place};
+use crate::train::{Meter, Needs, Plan, Session, Shown, Summary, Task, on_configured};
 use micro::{Gradients, Scoring};
 use reference::{Reference, Set, open_folder};
 
 /// Runs `config` to its end, or to a signal. Errors: configuration, files, data, devices, numerics, each by name.
 pub fn run(config: &DpoConfig, stop: &Stop) -> Result<Summary> {
-    on_device(&config.shared, Run { config, stop })
+    on_configured(&config.shared, Run { config, stop })
 }
 
 struct Run<'a> {
@@ -43,7 +43,7 @@ struct Run<'a> {
 impl Job for Run<'_> {
     type Output = Summary;
 
-    fn run<B: Device>(self, b: &B, settings: Settings) -> Result<Summary> {
+    fn run<B: Device>(self, b: &B, place: &Place) -> Result<Summary> {
         let Self { config, stop } = self;
         let shared = &config.shared;
         let mut assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
@@ -62,10 +62,10 @@ impl Job for Run<'_> {
             value_head: ValueHead::None,
             notes,
         };
-        let (mut session, restored) = Session::open(b, config, settings, assets, needs)?;
+        let (mut session, restored) = Session::open(b, config, place, assets, needs)?;
         session.log.info(&format!("{} pairs", train.pairs.len()));
         let both = (&train, held_out.as_ref());
-        let reference = Reference::open(&mut session, settings, folder.as_ref(), restored.as_ref(), both)?;
+        let reference = Reference::open(&mut session, place, folder.as_ref(), restored.as_ref(), both)?;
         let mut task = Preferences {
             train,
             held_out,

@@ -1,6 +1,5 @@
 //! The reference: a frozen model, one that follows the policy, or log-probs that were computed once.
 use anyhow::Result;
-use cpu_backend::Settings;
 use kernel::batch::Batch;
 use kernel::real::Real;
 use kernel::transformer::Accs;
@@ -12,7 +11,8 @@ use super::micro::Micro;
 use crate::assets::Assets;
 use crate::checkpoint::Writer;
 use crate::config::{Dpo, DpoConfig};
-use crate::train::{self, Device, Moves, Restored, Session, dtype, other_model};
+use crate::device::{Device, Place};
+use crate::train::{self, Moves, Restored, Session, dtype, other_model};
 
 /// Which pairs are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl<B: Device> Reference<B> {
     /// The reference that the configuration asks for. `folder` is [`open_folder`]'s; `restored` is where a run goes on.
     pub fn open(
         s: &mut Session<'_, B, Dpo>,
-        settings: Settings,
+        place: &Place,
         folder: Option<&Folder>,
         restored: Option<&Restored>,
         (train, held_out): (&Pairs, Option<&Pairs>),
@@ -75,7 +75,7 @@ impl<B: Device> Reference<B> {
         let key = cache::Key {
             model: cache::checksum::<B>(folder.unwrap_or(&s.assets.folder))?,
             data: [train.checksum(), held_out.map_or(String::new(), Pairs::checksum)].concat(),
-            precision: format!("{} {}", dtype(&s.config.shared).name(), settings.isa.name()),
+            precision: format!("{} {}", dtype(&s.config.shared).name(), place.arithmetic),
         };
         let path = s.output().join(cache::FILE);
         match cache::read(&path, &key, all) {

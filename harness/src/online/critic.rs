@@ -14,7 +14,8 @@ use super::prompts::Prompt;
 use crate::assets::Assets;
 use crate::checkpoint::Writer;
 use crate::config::{Config, CriticKind, Trainer};
-use crate::train::{Device, Heads, Restored, Session, dtype, other_model, read_accs, save_model, write_accs};
+use crate::device::Device;
+use crate::train::{Heads, Restored, Session, dtype, other_model, read_accs, save_model, write_accs};
 
 /// Masters and moments of a critic within a checkpoint.
 const FILES: [&str; 3] = [

@@ -12,9 +12,10 @@ use super::score::{CompletionLog, add_metrics, same_rewards, score};
 use crate::assets::Assets;
 use crate::config::{Config, Division, Keys, Online, Rollout, Trainer};
 use crate::data;
+use crate::device::Device;
 use crate::log::Start;
 use crate::reward::{Rewards, Setup};
-use crate::train::{Device, Meter, Needs, Reference, Restored, Session, load_data};
+use crate::train::{Meter, Needs, Reference, Restored, Session, load_data};
 
 /// What a run that learns from its own completions works with.
 pub struct Scene {

@@ -9,7 +9,6 @@ mod data;
 mod samples;
 
 use anyhow::{Result, bail};
-use cpu_backend::Settings;
 use kernel::batch::Batch;
 use kernel::objective::sft::SftLoss;
 use kernel::params::ValueHead;
@@ -21,11 +20,12 @@ pub use samples::{Example, Examples, examples};
 use crate::assets::Assets;
 use crate::checkpoint::Stop;
 use crate::config::{LossType, Sft, SftConfig};
-use crate::train::{Device, Job, Meter, Needs, Plan, Session, Shown, Summary, Task, on_device};
+use crate::device::{Device, Job, Place};
+use crate::train::{Meter, Needs, Plan, Session, Shown, Summary, Task, on_configured};
 
 /// Runs `config` to its end, or to a signal. Errors: configuration, files, data, devices, numerics, each by name.
 pub fn run(config: &SftConfig, stop: &Stop) -> Result<Summary> {
-    on_device(&config.shared, Run { config, stop })
+    on_configured(&config.shared, Run { config, stop })
 }
 
 struct Run<'a> {
@@ -36,7 +36,7 @@ struct Run<'a> {
 impl Job for Run<'_> {
     type Output = Summary;
 
-    fn run<B: Device>(self, b: &B, settings: Settings) -> Result<Summary> {
+    fn run<B: Device>(self, b: &B, place: &Place) -> Result<Summary> {
         let Self { config, stop } = self;
         let shared = &config.shared;
         let mut assets = Assets::open(&shared.model_name_or_path, shared.chat_template_path.as_deref())?;
@@ -54,7 +54,7 @@ impl Job for Run<'_> {
             value_head: ValueHead::None,
             notes,
         };
-        let (mut session, _) = Session::open(b, config, settings, assets, needs)?;
+        let (mut session, _) = Session::open(b, config, place, assets, needs)?;
         session.log.info(&format!("{} examples", train.examples.len()));
         session.run(&mut Supervised { train, held_out, plan }, stop)
     }

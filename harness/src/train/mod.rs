@@ -11,7 +11,7 @@ mod session;
 mod state;
 
 pub use data::load_data;
-pub use device::{Device, Job, dtype, on_device, settings};
+pub use device::{dtype, on_configured};
 pub use meter::Meter;
 pub use plan::Plan;
 pub use reference::{Moves, Reference, other_model};

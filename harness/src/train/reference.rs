@@ -10,11 +10,11 @@ use kernel::transformer::{Accs, Keep, Model, Workspace};
 use model_qwen2::folder::Folder;
 use model_qwen2::tokenizer::{HfTokenizer, Tokenize};
 
-use super::device::Device;
 use super::state::{Restored, read_accs, write_accs};
 use crate::assets::Assets;
 use crate::checkpoint::Writer;
 use crate::config::{Config, Trainer};
+use crate::device::Device;
 
 /// A moving reference within a checkpoint.
 const FILE: &str = "reference.safetensors";

@@ -1,10 +1,10 @@
 //! Going on from a checkpoint.
 use anyhow::Result;
-use cpu_backend::Settings;
 
 use super::{Meter, Restored, TrainerState, read_state};
 use crate::checkpoint::{latest_valid, verify};
 use crate::config::{Config, Resume, Trainer};
+use crate::device::Place;
 
 /// The checkpoint to go on from, where one is asked for.
 pub fn restore_point<K: Trainer>(config: &Config<K>, notes: &mut Vec<String>) -> Result<Option<Restored>> {
@@ -29,12 +29,12 @@ pub fn restore_point<K: Trainer>(config: &Config<K>, notes: &mut Vec<String>) ->
 /// The state to begin with: that of the checkpoint, checked against this run's data and configuration, or a fresh one.
 pub fn begin_state<K: Trainer>(
     config: &Config<K>,
-    settings: Settings,
+    place: &Place,
     saved: Option<&TrainerState>,
     data: &str,
     notes: &mut Vec<String>,
 ) -> Result<TrainerState> {
-    let isa = settings.isa.name();
+    let isa = &place.arithmetic;
     let Some(saved) = saved else {
         return Ok(TrainerState {
             step: 0,
@@ -46,7 +46,7 @@ pub fn begin_state<K: Trainer>(
             owes_evaluation: false,
             best: None,
             data: data.into(),
-            isa: isa.into(),
+            isa: isa.clone(),
             config: config.to_toml(),
         });
     };
@@ -62,14 +62,14 @@ pub fn begin_state<K: Trainer>(
     for difference in config.differences(&saved.config) {
         notes.push(format!("the configuration differs from the checkpoint's: {difference}"));
     }
-    if isa != saved.isa {
+    if *isa != saved.isa {
         notes.push(format!(
             "the checkpoint was computed with {}, this run uses {isa}: it goes on within rounding, not bit for bit",
             saved.isa
         ));
     }
     Ok(TrainerState {
-        isa: isa.into(),
+        isa: isa.clone(),
         config: config.to_toml(),
         ..saved.clone()
     })

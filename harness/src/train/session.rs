@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use cpu_backend::Settings;
 use kernel::optim::{Decay, Hyper, Learner, Schedule, Shape};
 use kernel::params::ValueHead;
 use kernel::real::Real;
 use kernel::transformer::Keep;
 use serde::Serialize;
 
-use super::device::{Device, dtype};
+use super::device::dtype;
 use super::resume::{begin_state, restore_point};
 use super::state::{Heads, LastUpdate, Restored, TrainerState, read_state, save_checkpoint, save_model, write_config};
 use crate::assets::Assets;
 use crate::checkpoint::{Begin, Best, OutputDir, Stop, Writer, prune};
 use crate::config::{Config, ReportTo, Resume, Scheduler, Strategy, Trainer};
+use crate::device::{Device, Place};
 use crate::eval::{Answering, ask};
 use crate::log::{Logger, Start};
 use crate::memory::peak_memory;
@@ -115,7 +115,7 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
     pub fn open(
         b: &'a B,
         config: &'a Config<K>,
-        settings: Settings,
+        place: &Place,
         assets: Assets,
         needs: Needs,
     ) -> Result<(Self, Option<Restored>)> {
@@ -129,7 +129,7 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         let mut notes = assets.notes.clone();
         let restored = restore_point(config, &mut notes)?;
         let saved = restored.as_ref().map(|r| &r.state);
-        let state = begin_state(config, settings, saved, &needs.checksum, &mut notes)?;
+        let state = begin_state(config, place, saved, &needs.checksum, &mut notes)?;
         let max_positions = assets.folder.config.kernel.max_positions;
         if needs.context > max_positions {
             notes.push(format!(
@@ -169,12 +169,11 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
             total: needs.steps,
         };
         log.info(&format!(
-            "{} optimizer steps, {} parameters, {} on {} thread(s) ({})",
+            "{} optimizer steps, {} parameters, {} on {}",
             needs.steps,
             learner.specs().count(),
             dtype(shared).name(),
-            settings.threads,
-            settings.isa.name(),
+            place.words,
         ));
         write_config(config)?;
         let session = Self {

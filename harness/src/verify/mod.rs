@@ -11,8 +11,6 @@ mod share;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use cpu_backend::{Cpu, Settings};
-use half::bf16;
 use serde::Serialize;
 
 pub use case::Case;
@@ -20,6 +18,7 @@ pub use compare::{Row, Tolerance};
 pub use sequence::Sequence;
 pub use settings::Objective;
 
+use crate::device::{Device, Job, Place, Target};
 use crate::dtype::Dtype;
 
 /// How to run and judge a case.
@@ -49,19 +48,29 @@ pub struct Report {
 }
 
 /// Runs the case in `folder`. Errors: the case cannot be read.
-pub fn verify(folder: &Path, options: &Options, settings: Settings) -> Result<Report> {
+pub fn verify(folder: &Path, options: &Options, target: Target) -> Result<Report> {
     let case = Case::open(folder)?;
-    let rows = match options.dtype {
-        Dtype::F64 => run::run(&Cpu::<f64>::oracle(), &case, options)?,
-        Dtype::F32 => run::run(&Cpu::<f32>::new(settings), &case, options)?,
-        Dtype::Bf16 => run::run(&Cpu::<bf16>::new(settings), &case, options)?,
-    };
+    let rows = target.run(options.dtype, Comparison { case: &case, options })?;
     Ok(Report {
         case: folder.to_owned(),
         dtype: options.dtype.name(),
         ok: rows.iter().all(|r| r.ok),
         rows,
     })
+}
+
+/// The case against its options, on a device.
+struct Comparison<'a> {
+    case: &'a Case,
+    options: &'a Options,
+}
+
+impl Job for Comparison<'_> {
+    type Output = Vec<Row>;
+
+    fn run<B: Device>(self, b: &B, _: &Place) -> Result<Vec<Row>> {
+        run::run(b, self.case, self.options)
+    }
 }
 
 #[cfg(test)]

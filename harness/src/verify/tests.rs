@@ -3,9 +3,14 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::config::DeviceKind;
 
 fn cases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/cases")
+}
+
+fn cpu() -> Target {
+    Target::new(DeviceKind::Cpu, None).unwrap()
 }
 
 fn options(dtype: Dtype, micro_batch: Option<usize>) -> Options {
@@ -33,7 +38,7 @@ fn goldens_of_the_objectives() {
         seen += 1;
         for dtype in [Dtype::F64, Dtype::F32] {
             for micro_batch in [None, Some(1), Some(2)] {
-                let report = verify(&folder, &options(dtype, micro_batch), Settings::detect().unwrap()).unwrap();
+                let report = verify(&folder, &options(dtype, micro_batch), cpu()).unwrap();
                 let off: Vec<_> = report.rows.iter().filter(|r| !r.ok).collect();
                 assert!(report.ok, "{name} {} {micro_batch:?}: {off:?}", dtype.name());
                 assert!(report.rows.iter().any(|r| r.name.starts_with("metric.")) && report.rows.len() > 10);
@@ -136,7 +141,7 @@ fn fisher_needs_a_direction() {
     // Numbers of another case: none of them a direction.
     let other = cases().join("qwen2-logprobs/expected.safetensors");
     std::fs::copy(other, to.path().join("expected.safetensors")).unwrap();
-    let e = verify(to.path(), &options(Dtype::F64, None), Settings::detect().unwrap()).unwrap_err();
+    let e = verify(to.path(), &options(Dtype::F64, None), cpu()).unwrap_err();
     let e = e.to_string();
     assert!(e.contains("expected.safetensors") && e.contains("v.NAME"), "{e}");
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use model_qwen2::tensors::{Dtype, Spec, write_safetensors};
+use proximal::config::DeviceKind;
+use proximal::device::Target;
 use proximal::dtype::Dtype as Precision;
 use proximal::verify::{Options, verify};
 use serde_json::{Value, json};
@@ -45,7 +47,7 @@ fn check(lab: &Lab, model: &str, what: (&str, Value), sequences: Vec<Value>, row
         atol: Some(1e-6),
         micro_batch: None,
     };
-    let report = verify(&folder, &options, cpu_backend::Settings::detect().unwrap()).unwrap();
+    let report = verify(&folder, &options, Target::new(DeviceKind::Cpu, None).unwrap()).unwrap();
     assert!(report.ok, "{case}: {:#?}", report.rows);
     assert_eq!(report.rows.len(), 3);
 }
