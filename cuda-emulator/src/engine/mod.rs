@@ -102,7 +102,7 @@ impl Engine {
     /// A device with empty memory.
     pub fn new(options: Options) -> Engine {
         Engine {
-            memory: Device,
+            memory: Device::new(options.memory_bytes),
             options,
         }
     }
@@ -130,6 +130,6 @@ impl Engine {
     /// The first fault; global memory is then as the kernel left it.
     pub fn launch(&mut self, kernel: &Kernel, launch: Launch) -> Result<Counters, Box<Fault>> {
         let _ = (kernel, launch);
-        Ok(Counters)
+        Ok(Counters::default())
     }
 }
