@@ -132,6 +132,8 @@ fn ints<T: Copy + Ord>(compare: Compare, a: &[T; 32], b: &[T; 32]) -> u32 {
     }
 }
 
+// Less or greater is not "unequal": a NaN is neither.
+#[allow(clippy::double_comparisons)]
 #[inline(always)]
 fn floats<T: Copy + PartialOrd>(compare: Compare, a: &[T; 32], b: &[T; 32]) -> u32 {
     match compare {
@@ -236,7 +238,7 @@ impl Set {
                 Type::Bf16x2 => 0x3f80,
                 _ => 0xffff,
             };
-            return core::array::from_fn(|i| one * (p >> i & 1) | (one * (q >> i & 1)) << 16);
+            return core::array::from_fn(|i| (one * (p >> i & 1)) | ((one * (q >> i & 1)) << 16));
         }
         self.spread(p)
     }

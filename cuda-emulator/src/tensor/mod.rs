@@ -1,1 +1,24 @@
-//! Matrix instructions: which lane holds which element.
+//! Matrix instructions: which lane holds which element, and the products.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`fragment`] | the matrices of `mma` spread over the registers of a warp: element of lane and index |
+//! | [`mma`] | `mma.sync` |
+//! | [`product`] | the product of matrices with f32 accumulators: the hot path |
+//! | [`matrix`] | `ldmatrix`, `stmatrix`, `movmatrix` |
+//! | [`wmma`] | `wmma.load`, `wmma.store`, `wmma.mma` |
+//! | [`decode`] | from the parts of an opcode to one of these |
+
+pub mod decode;
+pub mod fragment;
+pub mod matrix;
+pub mod mma;
+pub mod product;
+pub mod wmma;
+
+pub use decode::{Tensor, decode};
+pub use fragment::{Element, Fragment, Matrix, Shape};
+pub use mma::Mma;
+
+#[cfg(test)]
+mod tests;
