@@ -17,12 +17,13 @@
 // The address of shared memory as the instructions below take it.
 __device__ __forceinline__ u32 shared_address(const void* p) { return u32(__cvta_generic_to_shared(p)); }
 
-// Copies 16 bytes to shared memory, past L1; zeros where `valid` is not set (then `from` is not read, but must be an address of the
-// allocation). Both are aligned to 16 bytes. Landed after cp_commit, cp_wait and a barrier.
-__device__ __forceinline__ void cp_async_16(u32 to, const void* from, bool valid) {
-    const u32 bytes = valid ? 16 : 0;
+// Copies 16 bytes to shared memory, past L1: the first `bytes` (0 to 16) from memory, zeros for the rest. Both are aligned to 16 bytes.
+// Landed after cp_commit, cp_wait and a barrier.
+__device__ __forceinline__ void cp_async_part(u32 to, const void* from, u32 bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
+// All or nothing of it, the latter as zeros.
+__device__ __forceinline__ void cp_async_16(u32 to, const void* from, bool valid) { cp_async_part(to, from, valid ? 16 : 0); }
 // The same for 4 bytes, through L1.
 __device__ __forceinline__ void cp_async_4(u32 to, const void* from, bool valid) {
     const u32 bytes = valid ? 4 : 0;
