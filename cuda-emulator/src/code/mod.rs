@@ -1,1 +1,16 @@
 //! From the syntax tree to operations on three register banks.
+
+mod access;
+mod alu;
+mod context;
+mod control;
+mod lower;
+mod modifiers;
+mod op;
+mod program;
+mod sync;
+
+pub use context::{PARAM_WINDOW, Symbol};
+pub use lower::lower;
+pub use op::*;
+pub use program::*;

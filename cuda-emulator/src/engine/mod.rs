@@ -2,12 +2,17 @@
 
 pub mod options;
 
+use crate::code::{self, Program, Symbol};
 use crate::counters::Counters;
-use crate::fault::Fault;
-use crate::memory::Device;
+use crate::exec;
+use crate::fault::{Fault, FaultKind};
+use crate::memory::{Device, Kind};
+use crate::ptx::{self, Initial, Problem, Variable, VariableSpace};
 pub use options::{Checks, Options};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
 
 /// Why PTX was not loaded: the line, and what is wrong there. In the driver this is CUDA_ERROR_INVALID_PTX.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +67,7 @@ pub struct Kernel {
     pub registers: Option<u32>,
     /// Whether it changes global memory by atomics, so that the order of blocks may show.
     pub has_global_atomics: bool,
+    program: Arc<Program>,
 }
 
 /// A loaded module.
@@ -112,24 +118,189 @@ impl Engine {
     /// # Errors
     /// The first thing that cannot be executed exactly: unknown syntax, instruction or modifier.
     pub fn load(&mut self, ptx: &str) -> Result<Module, LoadError> {
-        let _ = ptx;
-        Err(LoadError {
-            line: 0,
-            message: "not yet".into(),
+        let ast = ptx::parse(ptx)?;
+        let mut symbols = BTreeMap::new();
+        let result = self.place(&ast, &mut symbols).and_then(|()| self.lower(&ast, &symbols));
+        if result.is_err() {
+            self.release(symbols.values().map(|s| s.address));
+        }
+        result
+    }
+
+    /// Allocates and fills the module's variables.
+    fn place(&mut self, ast: &ptx::Module, symbols: &mut BTreeMap<String, Symbol>) -> Result<(), LoadError> {
+        let outside = |v: &&Variable| matches!(v.space, VariableSpace::Global | VariableSpace::Const);
+        for v in ast.variables.iter().filter(outside) {
+            if v.external {
+                return Err(Problem::new(v.line, format!("the variable {} is defined elsewhere", v.name)).into());
+            }
+            let kind = if v.space == VariableSpace::Const {
+                Kind::Constant
+            } else {
+                Kind::Variable
+            };
+            let address = self.memory.allocate(v.size.max(1) as u64, kind);
+            let address = address.ok_or_else(|| Problem::new(v.line, format!("no memory for {}", v.name)))?;
+            symbols.insert(
+                v.name.clone(),
+                Symbol {
+                    space: Some(v.space),
+                    address,
+                    bytes: v.size,
+                },
+            );
+        }
+        for v in ast.variables.iter().filter(outside) {
+            let mut bytes = vec![0u8; v.size];
+            for (i, value) in v.init.iter().enumerate() {
+                let bits = match value {
+                    Initial::Bits(bits) => *bits,
+                    Initial::Address { symbol, offset, .. } => {
+                        let to = symbols.get(symbol).ok_or_else(|| {
+                            Problem::new(v.line, format!("the initial value of {} names {symbol}", v.name))
+                        })?;
+                        to.address.wrapping_add(*offset as u64)
+                    }
+                };
+                let at = i * v.element;
+                bytes[at..at + v.element].copy_from_slice(&bits.to_le_bytes()[..v.element]);
+            }
+            let write = self.memory.write(symbols[&v.name].address, &bytes);
+            write.map_err(|e| Problem::new(v.line, e.message))?;
+        }
+        Ok(())
+    }
+
+    fn lower(&self, ast: &ptx::Module, symbols: &BTreeMap<String, Symbol>) -> Result<Module, LoadError> {
+        let files = Arc::new(ast.files.clone());
+        let mut kernels = BTreeMap::new();
+        for f in ast.functions.iter().filter(|f| f.entry && f.defined) {
+            let program = code::lower(ast, f, symbols, &files)?;
+            kernels.insert(f.name.clone(), Kernel::new(f, program));
+        }
+        let globals = symbols
+            .iter()
+            .map(|(name, s)| (name.clone(), (s.address, s.bytes)))
+            .collect();
+        Ok(Module {
+            kernels,
+            globals,
+            target: ast.target.clone(),
+            ptx_version: ast.version,
         })
+    }
+
+    fn release(&mut self, addresses: impl Iterator<Item = u64>) {
+        for address in addresses {
+            // Each was allocated above and is freed once.
+            let freed = self.memory.free(address);
+            debug_assert!(freed.is_ok());
+        }
     }
 
     /// Frees a module's global variables.
     pub fn unload(&mut self, module: &Module) {
-        let _ = module;
+        self.release(module.globals.values().map(|g| g.0));
     }
 
-    /// Runs a kernel to its end.
+    /// Runs a kernel to its end. What `printf` writes goes to standard output, in order of blocks.
     ///
     /// # Errors
     /// The first fault; global memory is then as the kernel left it.
     pub fn launch(&mut self, kernel: &Kernel, launch: Launch) -> Result<Counters, Box<Fault>> {
-        let _ = (kernel, launch);
-        Ok(Counters::default())
+        let (text, result) = self.run(kernel, launch);
+        // Nobody may be there to read it.
+        let _ = std::io::stdout().write_all(&text);
+        let _ = std::io::stdout().flush();
+        result
+    }
+
+    /// As [`Engine::launch`], but returns what `printf` writes.
+    pub fn run(&mut self, kernel: &Kernel, launch: Launch) -> (Vec<u8>, Result<Counters, Box<Fault>>) {
+        if let Err(message) = kernel.fits(&launch) {
+            let fault = Fault {
+                kind: FaultKind::Launch,
+                kernel: kernel.name.clone(),
+                block: [0; 3],
+                thread: [0; 3],
+                source: None,
+                ptx_line: 0,
+                message,
+            };
+            return (Vec::new(), Err(Box::new(fault)));
+        }
+        exec::run(&self.memory, &kernel.program, &launch, &self.options)
+    }
+}
+
+impl From<Problem> for LoadError {
+    fn from(p: Problem) -> LoadError {
+        LoadError {
+            line: p.line,
+            message: p.message,
+        }
+    }
+}
+
+impl Kernel {
+    fn new(f: &ptx::Function, program: Program) -> Kernel {
+        let mut offset = 0usize;
+        let mut params = Vec::new();
+        for p in &f.params {
+            offset = offset.next_multiple_of(p.align.max(1));
+            params.push(Param {
+                name: p.name.clone(),
+                offset,
+                size: p.size,
+                align: p.align,
+            });
+            offset += p.size;
+        }
+        Kernel {
+            name: f.name.clone(),
+            params,
+            param_bytes: program.param_bytes,
+            static_shared: program.static_shared,
+            local_bytes: program.local_bytes + program.stack_bytes,
+            max_threads: f.max_threads.map(|n| n.iter().product()),
+            required_block: f.required_threads,
+            min_blocks: f.min_blocks,
+            registers: None,
+            has_global_atomics: program.has_global_atomics,
+            program: Arc::new(program),
+        }
+    }
+
+    /// Whether the launch is within what the kernel and any device allow.
+    fn fits(&self, launch: &Launch) -> Result<(), String> {
+        let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
+        let blocks = launch.grid.iter().map(|&n| u64::from(n)).product::<u64>();
+        let limit = self.max_threads.unwrap_or(1024).min(1024);
+        if threads == 0 || blocks == 0 {
+            return Err(format!(
+                "a grid of {:?} blocks of {:?} threads",
+                launch.grid, launch.block
+            ));
+        }
+        if threads > limit.into() || launch.block[2] > 64 {
+            return Err(format!("blocks of {:?} threads, of at most {limit}", launch.block));
+        }
+        if blocks > u64::from(u32::MAX) {
+            return Err(format!("a grid of {blocks} blocks is more than the emulator numbers"));
+        }
+        if self.required_block.is_some_and(|b| b != launch.block) {
+            return Err(format!(
+                "blocks of {:?} threads, {:?} are required",
+                launch.block, self.required_block
+            ));
+        }
+        if launch.params.len() < self.param_bytes {
+            return Err(format!(
+                "{} bytes of parameters, of {}",
+                launch.params.len(),
+                self.param_bytes
+            ));
+        }
+        Ok(())
     }
 }

@@ -1,1 +1,26 @@
 //! Warps, blocks, grids: one step is one instruction of a warp.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `grid` | the blocks of a launch, on the host's threads |
+//! | `block` | the warps of a block, whose turn it is |
+//! | `run` | the loop of the interpreter: one warp, lanes apart where they must be |
+//! | `warp` | registers, and where lanes stand |
+//! | `barrier` | named barriers |
+//! | `execute`, `access`, `atomic`, `matrix`, `together` | instructions: of registers, of memory, of matrices, of lanes together |
+//! | `call`, `print` | device functions, `printf`, `assert` |
+
+mod access;
+mod atomic;
+mod barrier;
+mod block;
+mod call;
+mod execute;
+mod grid;
+mod matrix;
+mod print;
+mod run;
+mod together;
+mod warp;
+
+pub use grid::run;
