@@ -40,7 +40,7 @@ macro_rules! source {
     ($name:literal) => {
         crate::compile::Source {
             name: $name,
-            text: include_str!(concat!("../../cuda-src/", $name, ".cu")),
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../cuda-src/", $name, ".cu")),
         }
     };
 }
