@@ -102,7 +102,8 @@ __device__ __forceinline__ void gemm(float* c, const float* a, const float* b, c
             load_a.load();
             load_b.load();
         }
-#pragma unroll
+        // More at once would need more registers than two blocks have.
+#pragma unroll 2
         for (int k0 = 0; k0 < BK; k0++) {
             Vec<float, 4> x[2], y[2];
 #pragma unroll
