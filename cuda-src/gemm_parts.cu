@@ -1,6 +1,6 @@
 // What follows a product whose k was cut into parts, and sums over rows.
 //   finish: c (m, n) (+)= sum_p partial_p + bias, partial (parts, m, stride) f32; c is T, or f32 (finish_acc).
-//     Grid: (ceil(n / 1024), m) blocks of 256 threads, 4 numbers a thread.   Bytes: 4 parts + sizeof c a number: all touched once.
+//     Grid: ceil(m ceil(n / 4) / 256) blocks of 256 threads, 4 numbers a thread.   Bytes: 4 parts + sizeof c a number: all touched once.
 //   column_sums: partial (parts, stride) f32: the sum of x (m, n) over part p of its rows.
 //     Grid: (ceil(n / 32 V), parts) blocks of 8 warps, 16 bytes (V numbers) a lane; a warp has every eighth row.   Bytes: sizeof x a number, read once.
 // Deterministic: parts, rows and warps are added in order.
@@ -8,8 +8,10 @@
 
 template <typename C, typename T>
 __device__ __forceinline__ void finish(C* c, const float* partial, const T* bias, u32 parts, u32 m, u32 n, u32 stride, u32 ldc, u32 add) {
-    const u32 row = blockIdx.y, col = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
-    if (col >= n) return;
+    const u32 quads = (n + 3) / 4;
+    const u32 at = blockIdx.x * blockDim.x + threadIdx.x;
+    const u32 row = at / quads, col = at % quads * 4;
+    if (row >= m) return;
     float sum[4] = {0.f, 0.f, 0.f, 0.f};
     for (u32 p = 0; p < parts; p++) {
         const float* from = partial + (u64(p) * m + row) * stride + col;
@@ -18,7 +20,9 @@ __device__ __forceinline__ void finish(C* c, const float* partial, const T* bias
 #pragma unroll
             for (int j = 0; j < 4; j++) sum[j] += v.x[j];
         } else {
-            for (int j = 0; col + j < n; j++) sum[j] += from[j];
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                if (col + j < n) sum[j] += from[j];
         }
     }
     put(c + u64(row) * ldc, bias, sum, col, n, add, aligned(c, ldc));

@@ -18,12 +18,11 @@ use crate::compile::{Source, source};
 use crate::device::{Cuda, Element};
 use crate::launch::Arg;
 
-const BF16: Source = source!("gemm_bf16");
-const F32: Source = source!("gemm_f32");
+static BF16: Source = source!("gemm_bf16");
+static F32: Source = source!("gemm_f32");
+static SKINNY: Source = source!("gemm_skinny");
 const PARTS: Source = source!("gemm_parts");
 
-/// Rows and columns of a block's tile.
-const TILE: usize = 128;
 /// k of one step of a block, the larger of both precisions'.
 const STEP: usize = 32;
 /// Fewest steps worth a block of their own.
@@ -118,16 +117,6 @@ pub(crate) enum Form {
     Tn,
 }
 
-impl Form {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Nt => "gemm_nt",
-            Self::Nn => "gemm_nn",
-            Self::Tn => "gemm_tn",
-        }
-    }
-}
-
 /// c (+)= op(a) op(b) + bias. c in T or f32, bias (1, n).
 #[track_caller]
 pub(crate) fn product<T: Element, C: Element>(
@@ -179,78 +168,140 @@ struct Product<'a, T> {
     form: Form,
 }
 
+/// A kernel for a product.
+struct Kernel {
+    source: &'static Source,
+    name: &'static str,
+    /// Rows and columns of c that a block has.
+    tile: (usize, usize),
+    threads: u32,
+    shared: usize,
+}
+
 impl<T: Element> Product<'_, T> {
     #[track_caller]
     fn run<C: Element>(&self, b: &Cuda<T>, c: View<'_, C>, bias: Option<&Mat<Buffer<T>>>, accum: Accum) {
         let (m, n) = c.shape();
         let (left, right) = (self.left.shape(), self.right.shape());
         let k = if self.form == Form::Tn { left.0 } else { left.1 };
-        check_shape(
-            self.form.name(),
-            "a",
-            left,
-            if self.form == Form::Tn { (k, m) } else { (m, k) },
-        );
-        check_shape(
-            self.form.name(),
-            "b",
-            right,
-            if self.form == Form::Nt { (n, k) } else { (k, n) },
-        );
+        let (name, expected) = match self.form {
+            Form::Nt => ("gemm_nt", ((m, k), (n, k))),
+            Form::Nn => ("gemm_nn", ((m, k), (k, n))),
+            Form::Tn => ("gemm_tn", ((k, m), (k, n))),
+        };
+        check_shape(name, "a", left, expected.0);
+        check_shape(name, "b", right, expected.1);
         assert!(size_of::<C>() == 4 || C::SUFFIX == T::SUFFIX, "a product in T or f32");
 
-        let parts = parts(m, n, k);
+        let kernel = self.few_rows(m, k).unwrap_or_else(|| self.tiled());
+        let tiles = m.div_ceil(kernel.tile.0) * n.div_ceil(kernel.tile.1);
+        let parts = if kernel.source.name == SKINNY.name {
+            1
+        } else {
+            parts(tiles, k)
+        };
         if parts == 1 {
-            return self.launch(b, c, (m, n, k), 1, bias, accum);
+            return self.launch(b, c, &kernel, (k, tiles, 1), bias, accum);
         }
         let stride = n.next_multiple_of(4);
         b.room("gemm_parts", parts * m * stride * size_of::<f32>(), |room| {
-            let partial = View::<f32>::within(room, 0, parts * m, n, stride);
-            self.launch(b, partial, (m, n, k), parts, None, Accum::Replace);
-            finish(b, c, partial, parts, bias, accum);
+            let all = View::<f32>::within(room, 0, parts * m, n, stride);
+            self.launch(b, all.rows(0..m), &kernel, (k, tiles, parts), None, Accum::Replace);
+            finish(b, c, all, parts, bias, accum);
         });
     }
 
+    fn aligned(&self) -> bool {
+        self.left.aligned() && self.right.aligned() && self.low.is_none_or(|x| x.aligned())
+    }
+
+    fn tiled(&self) -> Kernel {
+        let name = match (self.form, self.aligned()) {
+            (Form::Nt, true) => "gemm_nt",
+            (Form::Nn, true) => "gemm_nn",
+            (Form::Tn, true) => "gemm_tn",
+            (Form::Nt, false) => "gemm_nt_any",
+            (Form::Nn, false) => "gemm_nn_any",
+            (Form::Tn, false) => "gemm_tn_any",
+        };
+        let (source, threads, shared) = if tensor::<T>() {
+            (&BF16, 128, SHARED)
+        } else {
+            (&F32, 256, 0)
+        };
+        Kernel {
+            source,
+            name,
+            tile: (128, 128),
+            threads,
+            shared,
+        }
+    }
+
+    /// The kernel for few rows, where there is one for this product.
+    fn few_rows(&self, m: usize, k: usize) -> Option<Kernel> {
+        let fits = self.form == Form::Nt && self.low.is_none() && self.aligned() && (k * size_of::<T>()) % 16 == 0;
+        let kernels: &[(&str, (usize, usize))] = if tensor::<T>() {
+            &[
+                ("skinny_8", (8, 16)),
+                ("skinny_16", (16, 16)),
+                ("skinny_32", (32, 32)),
+                ("skinny_64", (64, 32)),
+            ]
+        } else {
+            &[("skinny_1", (1, 4)), ("skinny_4", (4, 4)), ("skinny_16", (16, 4))]
+        };
+        let &(name, tile) = kernels.iter().find(|(_, tile)| m <= tile.0).filter(|_| fits)?;
+        Some(Kernel {
+            source: &SKINNY,
+            name,
+            tile,
+            threads: 256,
+            shared: 0,
+        })
+    }
+
+    /// Every part writes a matrix like c; the next one's follows it.
     fn launch<C: Element>(
         &self,
         b: &Cuda<T>,
         c: View<'_, C>,
-        (m, n, k): (usize, usize, usize),
-        parts: usize,
+        kernel: &Kernel,
+        (k, tiles, parts): (usize, usize, usize),
         bias: Option<&Mat<Buffer<T>>>,
         accum: Accum,
     ) {
-        let aligned = self.left.aligned() && self.right.aligned() && self.low.is_none_or(|x| x.aligned());
-        let name = format!("{}{}", self.form.name(), if aligned { "" } else { "_any" });
-        let tensor = size_of::<T>() == 2;
+        let (m, n) = c.shape();
         let mut launch = b
-            .typed(if tensor { &BF16 } else { &F32 }, &name)
-            .grid([m.div_ceil(TILE) * n.div_ceil(TILE), parts, 1])
-            .block(if tensor { 128 } else { 256 })
+            .typed(kernel.source, kernel.name)
+            .grid([tiles, parts, 1])
+            .block(kernel.threads)
+            .shared(kernel.shared)
             .arg(c)
             .arg(self.left);
-        if tensor {
-            launch = launch.shared(SHARED).arg(self.low.as_ref());
+        if kernel.source.name == BF16.name {
+            launch = launch.arg(self.low.as_ref());
         }
         launch = launch.arg(self.right).arg(bias);
         for size in [m, n, k, self.left.stride, self.right.stride, c.stride] {
             launch = launch.size(size);
         }
         launch = launch.arg(u32::from(accum == Accum::Add));
-        if tensor {
+        if tensor::<T>() {
             launch = launch.arg(u32::from(size_of::<C>() == 4));
         }
         launch.launch();
     }
 }
 
-/// Into how many pieces k is cut: where the tiles are too few for a device and k is long.
-fn parts(m: usize, n: usize, k: usize) -> usize {
-    let tiles = m.div_ceil(TILE) * n.div_ceil(TILE);
-    if tiles == 0 {
-        return 1;
-    }
-    (BUSY / tiles).min(k / (STEP * STEPS)).max(1)
+/// Whether the tensor cores multiply it.
+fn tensor<T>() -> bool {
+    size_of::<T>() == 2
+}
+
+/// Into how many parts k is cut: where the tiles are too few for a device and k is long.
+fn parts(tiles: usize, k: usize) -> usize {
+    BUSY.checked_div(tiles).unwrap_or(1).min(k / (STEP * STEPS)).max(1)
 }
 
 /// c (+)= the sum of the parts, in their order, + bias.
@@ -264,24 +315,19 @@ fn finish<T: Element, C: Element>(
 ) {
     let (m, n) = c.shape();
     let name = if size_of::<C>() == 4 { "finish_acc" } else { "finish" };
-    // Rows are blocks in y: most products with few tiles have few rows, but not all.
-    const MOST: usize = 1 << 15;
-    for first in (0..m).step_by(MOST) {
-        let rows = first..m.min(first + MOST);
-        b.typed(&PARTS, name)
-            .grid([n.div_ceil(1024), rows.len(), 1])
-            .block(256)
-            .arg(c.rows(rows.clone()))
-            .arg(partial.rows(first..partial.rows))
-            .arg(bias)
-            .size(parts)
-            .size(m)
-            .size(n)
-            .size(partial.stride)
-            .size(c.stride)
-            .arg(u32::from(accum == Accum::Add))
-            .launch();
-    }
+    b.typed(&PARTS, name)
+        .grid([(m * n.div_ceil(4)).div_ceil(256), 1, 1])
+        .block(256)
+        .arg(c)
+        .arg(partial)
+        .arg(bias)
+        .size(parts)
+        .size(m)
+        .size(n)
+        .size(partial.stride)
+        .size(c.stride)
+        .arg(u32::from(accum == Accum::Add))
+        .launch();
 }
 
 /// sums (1, n) += the sum of the rows of x (m, n).

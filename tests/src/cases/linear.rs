@@ -23,6 +23,14 @@ pub fn cases(sizes: Sizes) -> Vec<Case> {
             (33, 48, 100),
             (65, 130, 66),
             (150, 20, 34),
+            // Rows of 16 bytes: what a fast backend is made for. Beyond its tiles, and few rows.
+            (1, 72, 40),
+            (6, 1032, 24),
+            (20, 40, 136),
+            (40, 264, 72),
+            (130, 560, 8),
+            (290, 24, 144),
+            (530, 16, 8),
         ],
     };
     // (P, C, V)
@@ -35,6 +43,8 @@ pub fn cases(sizes: Sizes) -> Vec<Case> {
             (5, 20, 1001),
             (17, 48, 65),
             (70, 16, 131),
+            (4, 40, 515),
+            (130, 24, 264),
         ],
     };
     let linear = linear.iter().flat_map(|&(n, inp, out)| linear_of(n, inp, out));
