@@ -4,7 +4,7 @@ use super::context::Context;
 use super::modifiers::Modifiers;
 use super::op::*;
 use crate::counters::Class;
-use crate::memory::Order;
+use crate::memory::{Order, Scope};
 use crate::ptx::{Bank, Instruction, Operand, VariableSpace};
 
 type Lowered = Result<Vec<(Op, Class)>, String>;
@@ -24,17 +24,15 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
             Ok(vec![(Op::IsSpace(c.p(p)?, c.d(a)?, space), Class::Int)])
         }
         "membar" | "fence" => {
+            let scope = if m.take("cta") { Scope::Block } else { Scope::Device };
             m.ignore(|x| {
                 x.starts_with("proxy")
                     || x.starts_with("sync_restrict")
-                    || [
-                        "cta", "cluster", "gl", "gpu", "sys", "sc", "acq_rel", "acquire", "release",
-                    ]
-                    .contains(&x)
+                    || ["cluster", "gl", "gpu", "sys", "sc", "acq_rel", "acquire", "release"].contains(&x)
                     || ["mbarrier_init", "async", "alias", "async::global"].contains(&x)
                     || x.starts_with("async::shared")
             });
-            Ok(vec![(Op::Fence, Class::Sync)])
+            Ok(vec![(Op::Fence(scope), Class::Sync)])
         }
         "prefetch" | "prefetchu" | "applypriority" => {
             m.ignore(|x| space(x).is_some() || x.starts_with('L') || x.starts_with("evict"));

@@ -3,7 +3,7 @@
 use crate::arith::warp::{Reduce, Shuffle, Vote};
 use crate::arith::{Arith, Combine};
 use crate::counters::Class;
-use crate::memory::Order;
+use crate::memory::{Order, Scope};
 use crate::ptx::Source;
 use crate::tensor::Tensor;
 
@@ -308,8 +308,8 @@ pub enum Op {
     CopyCommit,
     /// `cp.async.wait_group n`, or `wait_all` (none).
     CopyWait(Option<u32>),
-    /// Memory fence; what it orders beyond the block.
-    Fence,
+    /// Memory fence, and how far it reaches.
+    Fence(Scope),
     /// Branch.
     Branch(u32),
     /// `brx.idx`: index register, targets.

@@ -103,6 +103,72 @@ pub struct Counters {
 impl Counters {
     /// Adds another's. Distinct sectors are added too: those of two launches.
     pub fn add(&mut self, other: &Counters) {
-        let _ = other;
+        let Counters {
+            launches,
+            blocks,
+            warp_instructions,
+            thread_instructions,
+            ..
+        } = other;
+        self.launches += launches;
+        self.blocks += blocks;
+        for (a, b) in self.warp_instructions.iter_mut().zip(warp_instructions) {
+            *a += b;
+        }
+        for (a, b) in self.thread_instructions.iter_mut().zip(thread_instructions) {
+            *a += b;
+        }
+        self.fp32_flops += other.fp32_flops;
+        self.tensor_flops += other.tensor_flops;
+        for (a, b) in [(&mut self.load, &other.load), (&mut self.store, &other.store)] {
+            a.requests += b.requests;
+            a.useful_bytes += b.useful_bytes;
+            a.sectors += b.sectors;
+            a.distinct += b.distinct;
+        }
+        self.copy_bytes += other.copy_bytes;
+        for (a, b) in [
+            (&mut self.shared_load, &other.shared_load),
+            (&mut self.shared_store, &other.shared_store),
+        ] {
+            a.requests += b.requests;
+            a.wavefronts += b.wavefronts;
+            a.ideal += b.ideal;
+        }
+        self.atomics += other.atomics;
+        self.atomic_serial += other.atomic_serial;
+        self.local += other.local;
+        self.barriers += other.barriers;
+        self.divergent += other.divergent;
     }
+}
+
+/// Passes through the 32 banks of shared memory that a request takes, and that it would take without conflicts.
+///
+/// Lanes take part 32 at a time for accesses of up to 4 bytes, 16 for 8, 8 for 16. In such a phase a bank gives one of its
+/// 4-byte words in a pass, to all lanes that want it.
+pub fn wavefronts(mask: u32, addresses: &[u64; 32], bytes: u32) -> (u64, u64) {
+    let unit = u64::from(bytes.max(4));
+    let per = (128 / unit) as usize;
+    let (mut passes, mut ideal) = (0, 0);
+    for phase in (0..32).step_by(per) {
+        let lanes = (phase..phase + per).filter(|i| mask >> i & 1 != 0);
+        let mut seen = [0u64; 32];
+        let mut n = 0;
+        // An aligned access covers the same banks as every other one in its place of the 128 bytes.
+        let mut load = [0u8; 32];
+        for i in lanes {
+            let word = addresses[i] / unit;
+            if !seen[..n].contains(&word) {
+                seen[n] = word;
+                n += 1;
+                load[word as usize % per] += 1;
+            }
+        }
+        if n > 0 {
+            passes += u64::from(load.into_iter().max().unwrap_or(0));
+            ideal += 1;
+        }
+    }
+    (passes, ideal)
 }

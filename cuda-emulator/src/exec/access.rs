@@ -30,8 +30,8 @@ impl Block<'_, '_> {
                 Ok(())
             }
             Op::CopyWait(keep) => self.worker.copy_wait(self.memory, w.id, m, *keep),
-            Op::Fence => {
-                self.memory.fence(w.id, m);
+            Op::Fence(scope) => {
+                self.memory.fence(w.id, *scope);
                 Ok(())
             }
             Op::Builtin(which, arguments, result) => self.builtin(w, *which, arguments, *result, m),

@@ -5,18 +5,32 @@
 //! | [`device`] | allocations of the device and where an address lies; what the host does with them is in [`host`] |
 //! | [`worker`] | loads, stores and atomics of a kernel, whatever the space: the entry points of the interpreter |
 //! | [`block`] | what a block has for itself: shared and local memory, copies in flight, the order of its warps |
+//! | `order`, `race`, `cell` | what happens before what; when two accesses are a race; who touched a word last |
+//! | `shadow`, `shared` | those records for device memory and for shared memory |
+//! | `copy`, `bytes` | copies in flight; moves between memory and lanes |
 //!
 //! How the interpreter uses it: one [`Worker`] for each host thread and launch, one [`BlockMemory`] for each block that is
 //! being run. Every access goes through [`Worker::load`], [`Worker::store`], [`Worker::atomic`] or [`Worker::copy`]; every
 //! synchronisation is told to the [`BlockMemory`]. Counters of memory are kept by the worker as well.
 
 pub mod block;
+mod bytes;
+mod cell;
+mod copy;
 pub mod device;
+mod global;
 pub mod host;
+mod message;
+mod order;
+mod race;
+mod scratch;
+mod shadow;
+mod shared;
 pub mod worker;
 
 pub use block::BlockMemory;
 pub use device::{Allocation, Device, Kind, Misuse};
+pub use order::Scope;
 pub use worker::{Access, Conflict, Raw, Worker};
 
 /// Generic addresses from here on are the block's shared memory.

@@ -1,0 +1,521 @@
+//! Accesses to device memory.
+
+use super::block::BlockMemory;
+use super::bytes;
+use super::cell::Cell;
+use super::copy::Pending;
+use super::device::Kind;
+use super::message::Deed;
+use super::race::{Judge, Run};
+use super::worker::{Access, Raw, Shape, Worker, lanes, shape};
+use super::{Order, Space};
+use crate::fault::{Cause, FaultKind};
+
+/// Bytes of a sector.
+const SECTOR: u64 = 32;
+
+/// Where an access lies.
+#[derive(Clone, Copy)]
+struct Place {
+    slab: usize,
+    offset: u64,
+}
+
+impl Worker<'_> {
+    /// Where a range lies, if it may be accessed.
+    #[inline]
+    fn find(&self, address: u64, n: u64, align: u32, lane: usize, deed: Deed) -> Result<Place, Box<Cause>> {
+        let lane = lane as u32;
+        if address & u64::from(align - 1) != 0 {
+            let message = format!(
+                "{} of {align} bytes at {address:#x}: {} beyond a multiple",
+                deed.noun(),
+                address % u64::from(align)
+            );
+            return Err(Cause::new(FaultKind::Misaligned, lane, message));
+        }
+        let Some((slab, offset)) = self.device.place(address, n) else {
+            let (kind, message) = self.device.describe(address, n);
+            return Err(Cause::new(kind, lane, format!("{} of {message}", deed.noun())));
+        };
+        if deed.writes() && self.device.slab(slab).what.kind == Kind::Constant {
+            let message = format!("{} of a constant at {address:#x}", deed.noun());
+            return Err(Cause::new(FaultKind::ReadOnly, lane, message));
+        }
+        Ok(Place { slab, offset })
+    }
+
+    /// Fails where bytes were not written.
+    #[inline]
+    fn initialised(&self, p: Place, n: usize, first: usize, each: u32) -> Result<(), Box<Cause>> {
+        let slab = self.device.slab(p.slab);
+        if !self.checks.init || slab.init.is_null() {
+            return Ok(());
+        }
+        // SAFETY: `find` has checked the range, and the marks are as long as the memory.
+        let bad = unsafe { bytes::first_unset(slab.init.add(p.offset as usize), n) };
+        bad.map_or(Ok(()), |bad| {
+            let at = p.offset + bad as u64;
+            let what = slab.what;
+            let message = format!(
+                "read of byte {at} of the allocation of {} bytes at {:#x}: nothing has written it",
+                what.bytes, what.address
+            );
+            Err(Cause::new(
+                FaultKind::Uninitialised,
+                first as u32 + bad as u32 / each,
+                message,
+            ))
+        })
+    }
+
+    /// Marks bytes as written.
+    #[inline]
+    fn written(&self, p: Place, n: usize) {
+        let slab = self.device.slab(p.slab);
+        if !slab.init.is_null() {
+            // SAFETY: `find` has checked the range, and the marks are as long as the memory.
+            unsafe { bytes::set(slab.init.add(p.offset as usize), n) };
+        }
+    }
+
+    /// Judges an access of consecutive lanes or of one.
+    #[inline]
+    fn judge(
+        &mut self,
+        block: &BlockMemory,
+        p: Place,
+        n: usize,
+        lane: usize,
+        access: Access,
+        deed: Deed,
+    ) -> Result<(), Box<Cause>> {
+        if !self.checks.race {
+            return Ok(());
+        }
+        let strong = access.order != Order::Weak;
+        let clocks = &block.clocks;
+        let (at, from) = ((p.offset / 4) as usize, p.offset as usize % 4);
+        let each = access.bytes;
+        let now = clocks.now(access.warp);
+        let judge = Judge {
+            clocks,
+            published: &self.published,
+        };
+        let clash = if from == 0 && n.is_multiple_of(4) {
+            let first = Cell::new(now, clocks.block, access.warp, lane as u32, 15, strong);
+            self.shadow
+                .access(judge, p.slab, at, n / 4, Run::lanes(first, each), deed.writes())
+                .map(|c| (c, lane + c.word * 4 / each as usize))
+        } else {
+            // Pieces of words, lane by lane.
+            let mut clash = None;
+            for k in 0..n / each as usize {
+                let start = p.offset as usize + k * each as usize;
+                let mask = ((1u32 << each) - 1) << (start % 4);
+                let cell = Cell::new(now, clocks.block, access.warp, (lane + k) as u32, mask, strong);
+                let found = self
+                    .shadow
+                    .access(judge, p.slab, start / 4, 1, Run::one(cell), deed.writes());
+                if let Some(c) = found {
+                    clash = Some((c, lane + k));
+                    break;
+                }
+            }
+            clash
+        };
+        clash.map_or(Ok(()), |(c, lane)| {
+            let address = self.device.slab(p.slab).what.address + 4 * (p.offset / 4 + c.word as u64);
+            let place = format!("device memory at {address:#x}");
+            Err(self.clash(clocks, c, lane as u32, deed, FaultKind::GlobalRace, place))
+        })
+    }
+
+    /// What a strong access publishes and learns.
+    #[inline]
+    fn synchronise(&mut self, block: &mut BlockMemory, access: Access, addresses: &[u64; 32], deed: Deed) {
+        if access.order == Order::Weak || !self.checks.race {
+            return;
+        }
+        let acquire = matches!(access.order, Order::Acquire | Order::AcquireRelease);
+        let release = matches!(access.order, Order::Release | Order::AcquireRelease);
+        for i in lanes(access.mask) {
+            if deed.reads() {
+                block
+                    .clocks
+                    .observe(&self.published, access.warp, addresses[i], acquire);
+            }
+            if deed.writes() {
+                block
+                    .clocks
+                    .publish(&mut self.published, access.warp, addresses[i], release);
+            }
+        }
+    }
+
+    /// Counts the sectors of a request.
+    #[inline]
+    fn sectors(&mut self, mask: u32, addresses: &[u64; 32], bytes: u32, shape: Shape, store: bool, places: &[Place]) {
+        let n = u64::from(mask.count_ones());
+        let mut count = 0;
+        match (shape, places) {
+            (Shape::Row(..) | Shape::Same, &[p, ..]) => {
+                let total = if shape == Shape::Same {
+                    bytes.into()
+                } else {
+                    n * u64::from(bytes)
+                };
+                let (first, last) = (p.offset / SECTOR, (p.offset + total - 1) / SECTOR);
+                count = last - first + 1;
+                self.shadow.touch(p.slab, first, last, store);
+            }
+            _ => {
+                let mut seen = [0u64; 32];
+                for (lane, p) in lanes(mask).zip(places) {
+                    let sector = addresses[lane] / SECTOR;
+                    if !seen[..count as usize].contains(&sector) {
+                        seen[count as usize] = sector;
+                        count += 1;
+                        self.shadow.touch(p.slab, p.offset / SECTOR, p.offset / SECTOR, store);
+                    }
+                }
+            }
+        }
+        let traffic = if store {
+            &mut self.counters.store
+        } else {
+            &mut self.counters.load
+        };
+        traffic.requests += 1;
+        traffic.useful_bytes += n * u64::from(bytes);
+        traffic.sectors += count;
+    }
+
+    /// Loads from device memory.
+    pub(super) fn load_global(
+        &mut self,
+        block: &mut BlockMemory,
+        access: Access,
+        addresses: &[u64; 32],
+        out: &mut Raw,
+    ) -> Result<(), Box<Cause>> {
+        if self.watched.is_some() {
+            self.is_watched(block, access, addresses, Deed::Read)?;
+        }
+        let Access { mask, bytes, .. } = access;
+        // An acquiring load learns before it is judged itself.
+        self.synchronise(block, access, addresses, Deed::Read);
+        let mut shape = shape(mask, addresses, bytes);
+        let first = mask.trailing_zeros() as usize;
+        let constant = access.space == Space::Const;
+        if let Shape::Row(_, n) = shape
+            && self
+                .device
+                .place(addresses[first], (n as u64) * u64::from(bytes))
+                .is_none()
+        {
+            shape = Shape::Scattered;
+        }
+        match shape {
+            Shape::Row(_, n) => {
+                let total = n * bytes as usize;
+                let p = self.find(addresses[first], total as u64, bytes, first, Deed::Read)?;
+                self.initialised(p, total, first, bytes)?;
+                self.judge(block, p, total, first, access, Deed::Read)?;
+                if !constant {
+                    self.sectors(mask, addresses, bytes, shape, false, &[p]);
+                }
+                let from = self.device.slab(p.slab).data;
+                // SAFETY: `find` has checked range and alignment.
+                unsafe { bytes::load_lanes(from.add(p.offset as usize), bytes, first, n, out) };
+            }
+            Shape::Same => {
+                let p = self.find(addresses[first], bytes.into(), bytes, first, Deed::Read)?;
+                self.initialised(p, bytes as usize, first, bytes)?;
+                for i in lanes(mask) {
+                    self.judge(block, p, bytes as usize, i, access, Deed::Read)?;
+                }
+                if !constant {
+                    self.sectors(mask, addresses, bytes, shape, false, &[p]);
+                }
+                // SAFETY: `find` has checked range and alignment.
+                let value = unsafe { bytes::load(self.device.slab(p.slab).data.add(p.offset as usize), bytes) };
+                for i in lanes(mask) {
+                    bytes::put(out, i, bytes, value);
+                }
+            }
+            Shape::Scattered => {
+                let mut places = [Place { slab: 0, offset: 0 }; 32];
+                for (k, i) in lanes(mask).enumerate() {
+                    let p = self.find(addresses[i], bytes.into(), bytes, i, Deed::Read)?;
+                    places[k] = p;
+                    self.initialised(p, bytes as usize, i, bytes)?;
+                    self.judge(block, p, bytes as usize, i, access, Deed::Read)?;
+                    // SAFETY: `find` has checked range and alignment.
+                    let value = unsafe { bytes::load(self.device.slab(p.slab).data.add(p.offset as usize), bytes) };
+                    bytes::put(out, i, bytes, value);
+                }
+                if !constant {
+                    self.sectors(mask, addresses, bytes, shape, false, &places);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores to device memory.
+    pub(super) fn store_global(
+        &mut self,
+        block: &mut BlockMemory,
+        access: Access,
+        addresses: &[u64; 32],
+        data: &Raw,
+    ) -> Result<(), Box<Cause>> {
+        if self.watched.is_some() {
+            self.is_watched(block, access, addresses, Deed::Write)?;
+        }
+        let Access { mask, bytes, .. } = access;
+        let mut shape = shape(mask, addresses, bytes);
+        let first = mask.trailing_zeros() as usize;
+        if let Shape::Row(_, n) = shape
+            && self
+                .device
+                .place(addresses[first], (n as u64) * u64::from(bytes))
+                .is_none()
+        {
+            shape = Shape::Scattered;
+        }
+        if let Shape::Row(_, n) = shape {
+            let total = n * bytes as usize;
+            let p = self.find(addresses[first], total as u64, bytes, first, Deed::Write)?;
+            self.judge(block, p, total, first, access, Deed::Write)?;
+            self.sectors(mask, addresses, bytes, shape, true, &[p]);
+            let to = self.device.slab(p.slab).data;
+            // SAFETY: `find` has checked range and alignment.
+            unsafe { bytes::store_lanes(to.add(p.offset as usize), bytes, first, n, data) };
+            self.written(p, total);
+        } else {
+            let mut places = [Place { slab: 0, offset: 0 }; 32];
+            for (k, i) in lanes(mask).enumerate() {
+                places[k] = self.find(addresses[i], bytes.into(), bytes, i, Deed::Write)?;
+            }
+            let last = last_of_equals(mask, addresses, bytes, data).map_err(|(lane, other)| {
+                let place = format!("device memory at {:#x}", addresses[lane]);
+                different(FaultKind::GlobalRace, lane, other, &place)
+            })?;
+            for (k, i) in lanes(mask).enumerate() {
+                let p = places[k];
+                if last >> i & 1 != 0 {
+                    self.judge(block, p, bytes as usize, i, access, Deed::Write)?;
+                }
+                // SAFETY: `find` has checked range and alignment.
+                unsafe {
+                    let to = self.device.slab(p.slab).data.add(p.offset as usize);
+                    bytes::store(to, bytes, bytes::get(data, i, bytes));
+                }
+                self.written(p, bytes as usize);
+            }
+            self.sectors(mask, addresses, bytes, shape, true, &places);
+        }
+        self.synchronise(block, access, addresses, Deed::Write);
+        Ok(())
+    }
+
+    /// Atomics on device memory.
+    pub(super) fn atomic_global(
+        &mut self,
+        block: &mut BlockMemory,
+        access: Access,
+        addresses: &[u64; 32],
+        out: &mut Raw,
+        step: &mut dyn FnMut(usize, u128) -> u128,
+    ) -> Result<(), Box<Cause>> {
+        if self.watched.is_some() {
+            self.is_watched(block, access, addresses, Deed::Atomic)?;
+        }
+        // What is not said to be weak is strong in an atomic.
+        let order = if access.order == Order::Weak {
+            Order::Relaxed
+        } else {
+            access.order
+        };
+        let access = Access { order, ..access };
+        let Access { mask, bytes, .. } = access;
+        self.count_atomic(mask, addresses);
+        self.synchronise(block, access, addresses, Deed::Read);
+        for i in lanes(mask) {
+            let p = self.find(addresses[i], bytes.into(), bytes, i, Deed::Atomic)?;
+            self.initialised(p, bytes as usize, i, bytes)?;
+            self.judge(block, p, bytes as usize, i, access, Deed::Atomic)?;
+            // SAFETY: `find` has checked range and alignment. Kernels with atomics run on one thread.
+            unsafe {
+                let at = self.device.slab(p.slab).data.add(p.offset as usize);
+                let old = bytes::load(at, bytes);
+                bytes::put(out, i, bytes, old);
+                bytes::store(at, bytes, step(i, old));
+            }
+            self.written(p, bytes as usize);
+        }
+        self.synchronise(block, access, addresses, Deed::Write);
+        Ok(())
+    }
+
+    /// Counts an atomic and how often lanes meet at one address.
+    pub(super) fn count_atomic(&mut self, mask: u32, addresses: &[u64; 32]) {
+        let meet = |i: usize| lanes(mask).filter(|&j| addresses[j] == addresses[i]).count() as u64;
+        self.counters.atomics += 1;
+        self.counters.atomic_serial += lanes(mask).map(meet).max().unwrap_or(0);
+    }
+
+    /// `cp.async`: a copy of `access.bytes` (4, 8, 16) from device memory to shared memory for each lane, of which `sizes` bytes
+    /// (all, where it is none) are read and the rest become zero. The copy happens at the last legal moment.
+    ///
+    /// # Errors
+    /// What the access does wrong.
+    pub fn copy(
+        &mut self,
+        block: &mut BlockMemory,
+        access: Access,
+        to: &[u64; 32],
+        from: &[u64; 32],
+        sizes: Option<&[u32; 32]>,
+    ) -> Result<(), Box<Cause>> {
+        self.warp = access.warp;
+        let Access { mask, bytes, .. } = access;
+        let mut copy = Pending::new(mask, bytes);
+        let reads = Access {
+            space: Space::Global,
+            ..access
+        };
+        if self.watched.is_some() {
+            self.is_watched(block, reads, from, Deed::Read)?;
+        }
+        let mut places = [Place { slab: 0, offset: 0 }; 32];
+        let mut reading = 0;
+        let mut useful = 0;
+        for i in lanes(mask) {
+            let size = sizes.map_or(bytes, |s| s[i].min(bytes));
+            copy.sizes[i] = size;
+            if from[i] & u64::from(bytes - 1) != 0 {
+                self.find(from[i], bytes.into(), bytes, i, Deed::Read)?;
+            }
+            if size == 0 {
+                continue;
+            }
+            let p = self.find(from[i], size.into(), 1, i, Deed::Read)?;
+            self.initialised(p, size as usize, i, bytes)?;
+            if size.is_multiple_of(4) {
+                let whole = Access {
+                    bytes: size.max(4),
+                    ..reads
+                };
+                self.judge(block, p, size as usize, i, whole, Deed::Read)?;
+            }
+            places[lanes(reading).count()] = p;
+            reading |= 1 << i;
+            useful += u64::from(size);
+            let data = self.device.slab(p.slab).data;
+            // SAFETY: `find` has checked the range.
+            unsafe {
+                copy.from[i] = data.add(p.offset as usize);
+                copy.content[i] = content(copy.from[i], size);
+            }
+        }
+        if reading != 0 {
+            let shape = match shape(reading, from, bytes) {
+                // The pieces of a row may be of different allocations, or shorter than they look.
+                Shape::Row(..)
+                    if places[0].slab == places[reading.count_ones() as usize - 1].slab
+                        && useful == u64::from(reading.count_ones() * bytes) =>
+                {
+                    Shape::Row(0, 0)
+                }
+                _ => Shape::Scattered,
+            };
+            self.sectors(reading, from, bytes, shape, false, &places);
+            self.counters.load.useful_bytes -= u64::from(reading.count_ones() * bytes) - useful;
+        }
+        self.counters.copy_bytes += useful;
+        self.begin_copy(block, access, to, &mut copy)?;
+        block.copies[access.warp as usize].push(copy);
+        Ok(())
+    }
+
+    /// `cp.async.wait_group keep`, or `wait_all` (none): performs the copies that must be done now.
+    ///
+    /// # Errors
+    /// Memory that changed or was freed since the copy was issued.
+    pub fn copy_wait(
+        &mut self,
+        block: &mut BlockMemory,
+        warp: u32,
+        mask: u32,
+        keep: Option<u32>,
+    ) -> Result<(), Box<Cause>> {
+        for copy in block.copies[warp as usize].wait(mask, keep) {
+            for i in lanes(copy.mask) {
+                // SAFETY: checked when the copy was issued; nothing is freed during a launch.
+                let now = unsafe { content(copy.from[i], copy.sizes[i]) };
+                if now != copy.content[i] {
+                    let message = "the source of a cp.async was written before the copy was waited for".to_string();
+                    return Err(Cause::new(FaultKind::InFlight, i as u32, message));
+                }
+                self.end_copy(block, warp, i, copy.to[i] as usize, copy.bytes, now);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Up to 16 bytes, the rest zero.
+///
+/// # Safety
+/// `from` is valid for `size`.
+unsafe fn content(from: *mut u8, size: u32) -> u128 {
+    let mut value = 0;
+    // SAFETY: valid, as the caller says; words are read where they are aligned.
+    unsafe {
+        if size >= 4 && size.is_power_of_two() && from.addr().is_multiple_of(size as usize) {
+            return bytes::load(from, size);
+        }
+        for k in 0..size as usize {
+            value |= bytes::load(from.add(k), 1) << (8 * k);
+        }
+    }
+    value
+}
+
+/// Where several lanes of one store write the same place they must write the same: then the last of them stands for all.
+///
+/// # Errors
+/// Two lanes that write different values.
+pub(super) fn last_of_equals(mask: u32, addresses: &[u64; 32], bytes: u32, data: &Raw) -> Result<u32, (usize, usize)> {
+    let mut rising = true;
+    let mut before = None;
+    for i in lanes(mask) {
+        rising &= before.is_none_or(|b| addresses[i] >= b + u64::from(bytes));
+        before = Some(addresses[i]);
+    }
+    if rising {
+        return Ok(mask);
+    }
+    let mut last = mask;
+    for i in lanes(mask) {
+        for j in lanes(mask & (u32::MAX << i << 1)) {
+            if addresses[i] == addresses[j] {
+                last &= !(1 << i);
+                if bytes::get(data, i, bytes) != bytes::get(data, j, bytes) {
+                    return Err((j, i));
+                }
+            }
+        }
+    }
+    Ok(last)
+}
+
+/// The fault of two lanes that write different values to one place.
+pub(super) fn different(kind: FaultKind, lane: usize, other: usize, place: &str) -> Box<Cause> {
+    let message =
+        format!("write after write: lanes {other} and {lane} write different values to {place} in one instruction");
+    Cause::new(kind, lane as u32, message)
+}

@@ -1,0 +1,174 @@
+//! Shared memory of a block and its shadows.
+
+use super::cell::{BYTES, CLOCK, Cell, IN_FLIGHT, LANE, STRONG, WARP, WHO};
+use super::race::{Clash, Judge, LANES, Run, overwritten};
+
+/// Poison of memory that nothing has written.
+const POISON: u64 = 0xcbcb_cbcb_cbcb_cbcb;
+
+/// Shared memory.
+pub struct Shared {
+    /// Bytes the kernel may use.
+    pub bytes: usize,
+    data: Vec<u64>,
+    /// One byte for each byte: 0xff where it was written.
+    init: Vec<u64>,
+    write: Vec<u64>,
+    read: Vec<u64>,
+    /// Which warps read a word, since the last barrier of all warps.
+    readers: Vec<u32>,
+}
+
+impl Shared {
+    /// Of that size.
+    pub fn new(bytes: usize, race: bool) -> Shared {
+        let words = if race { bytes.div_ceil(4) } else { 0 };
+        let long = bytes.div_ceil(8);
+        Shared {
+            bytes,
+            data: vec![POISON; long],
+            init: vec![0; long],
+            write: vec![0; words],
+            read: vec![0; words],
+            readers: vec![0; words],
+        }
+    }
+
+    /// Begins a block.
+    pub fn start(&mut self) {
+        self.data.fill(POISON);
+        self.init.fill(0);
+        self.write.fill(0);
+        self.read.fill(0);
+        self.readers.fill(0);
+    }
+
+    /// The content.
+    #[inline(always)]
+    pub fn data(&mut self) -> *mut u8 {
+        self.data.as_mut_ptr().cast()
+    }
+
+    /// The record of what is initialised.
+    #[inline(always)]
+    pub fn init(&mut self) -> *mut u8 {
+        self.init.as_mut_ptr().cast()
+    }
+
+    /// Records and judges a load of `n` words from word `at`.
+    #[inline]
+    pub fn loaded(&mut self, judge: Judge, at: usize, n: usize, run: Run) -> Option<Clash> {
+        let write = &self.write[at..at + n];
+        let read = &mut self.read[at..at + n];
+        let readers = &mut self.readers[at..at + n];
+        // Cells from before the last barrier of all warps are smaller.
+        let key = u64::from(judge.clocks.floor) << CLOCK;
+        if write.iter().fold(false, |bad, &w| bad | (w >= key)) {
+            for (j, &w) in write.iter().enumerate() {
+                if w >= key && (w == IN_FLIGHT || judge.unordered(Cell(run.cell(j)), Cell(w))) {
+                    return Some(Clash {
+                        word: j,
+                        other: Cell(w),
+                        wrote: true,
+                    });
+                }
+            }
+        }
+        let bit = 1 << run.first.warp();
+        for (j, (r, mask)) in read.iter_mut().zip(readers).enumerate() {
+            let (old, new) = (*r, run.cell(j));
+            let joins = old >= key && (old ^ new) & (BYTES | STRONG) == 0;
+            *mask = if joins { *mask } else { 0 } | bit;
+            // Another lane of the warp at the same clock.
+            let lanes = joins && (old ^ new) >> WARP == 0 && (old ^ new) & (31 << LANE | 7 << WHO) != 0;
+            *r = new | if lanes { LANES } else { 0 };
+        }
+        None
+    }
+
+    /// Records and judges a store.
+    #[inline]
+    pub fn stored(&mut self, judge: Judge, at: usize, n: usize, run: Run) -> Option<Clash> {
+        let write = &mut self.write[at..at + n];
+        let read = &mut self.read[at..at + n];
+        let readers = &mut self.readers[at..at + n];
+        let key = u64::from(judge.clocks.floor) << CLOCK;
+        let quiet = write
+            .iter()
+            .zip(read.iter())
+            .fold(true, |quiet, (&w, &r)| quiet & (w < key) & (r < key));
+        if quiet && run.first.bytes() == 15 {
+            for (j, w) in write.iter_mut().enumerate() {
+                *w = run.cell(j);
+            }
+            return None;
+        }
+        for (j, w) in write.iter_mut().enumerate() {
+            let (new, old) = (Cell(run.cell(j)), Cell(read[j]));
+            if *w >= key && (*w == IN_FLIGHT || judge.unordered(new, Cell(*w))) {
+                return Some(Clash {
+                    word: j,
+                    other: Cell(*w),
+                    wrote: true,
+                });
+            }
+            if old.0 >= key
+                && let Some(other) = racing_reader(judge, new, old, readers[j])
+            {
+                return Some(Clash {
+                    word: j,
+                    other,
+                    wrote: false,
+                });
+            }
+            *w = if *w >= key {
+                judge.writer(Cell(*w), new).0
+            } else {
+                new.0
+            };
+            read[j] = overwritten(old, new).0;
+        }
+        None
+    }
+
+    /// Marks words as the destination of a copy in flight.
+    pub fn in_flight(&mut self, at: usize, n: usize) {
+        if !self.write.is_empty() {
+            self.write[at..at + n].fill(IN_FLIGHT);
+        }
+    }
+
+    /// The copy is done, and was a store of `cell`.
+    pub fn landed(&mut self, at: usize, n: usize, cell: Cell) {
+        if !self.write.is_empty() {
+            self.write[at..at + n].fill(cell.0);
+            self.read[at..at + n].fill(0);
+        }
+    }
+}
+
+/// Of the warps that read a word since the last barrier of all warps, one that the write is not ordered behind.
+fn racing_reader(judge: Judge, new: Cell, old: Cell, readers: u32) -> Option<Cell> {
+    if !old.conflicts(new) {
+        return None;
+    }
+    let c = judge.clocks;
+    let me = new.warp();
+    if old.warp() == me {
+        if judge.unordered(new, old) {
+            return Some(old);
+        }
+    } else if !c.after_warp(judge.published, me, old.warp(), old.clock()) {
+        return Some(old);
+    }
+    // Of the others it is only known that they read since then.
+    let mut others = readers & !(1 << me) & !(1 << old.warp());
+    while others != 0 {
+        let q = others.trailing_zeros();
+        others &= others - 1;
+        if c.seen(me, q) <= c.floor && !c.knows_others(me) {
+            return Some(Cell::new(old.clock(), old.block(), q, 0, old.bytes(), old.strong()));
+        }
+    }
+    None
+}
