@@ -1,5 +1,4 @@
-//! f16 and bf16, single (in the lower half of a register) or packed in pairs. Both halves of a register are computed always; of a single
-//! value the upper one is 0.
+//! f16 and bf16, single (in the lower half of a register; the upper one of a result is 0) or packed in pairs.
 //!
 //! A result is rounded once to nearest. A NaN is 0x7fff.
 
@@ -117,14 +116,26 @@ fn fma_odd(a: f32, b: f32, c: f32) -> f32 {
     odd_f32(f64::from_bits(if inexact { towards } else { bits }))
 }
 
+/// The bits of a number, those of a subnormal one cut to its sign if it is to be flushed.
+#[inline(always)]
+fn flush(format: Format16, subnormals: Subnormals, bits: u32) -> u32 {
+    let exponent = match format {
+        Format16::F16 => 0x7c00,
+        Format16::Bf16 => 0x7f80,
+    };
+    if subnormals == Subnormals::Flush && bits & exponent == 0 {
+        bits & 0x8000
+    } else {
+        bits
+    }
+}
+
 #[inline(always)]
 fn read(format: Format16, mode: Mode, bits: u32) -> f32 {
+    let bits = flush(format, mode.subnormals, bits);
     match format {
+        Format16::F16 => from_f16(bits),
         Format16::Bf16 => from_bf16(bits),
-        Format16::F16 => {
-            let zero = mode.subnormals == Subnormals::Flush && bits & 0x7c00 == 0;
-            from_f16(if zero { bits & 0x8000 } else { bits })
-        }
     }
 }
 
@@ -136,25 +147,14 @@ fn write(format: Format16, mode: Mode, x: f32) -> u32 {
             let x = if x > 0.0 { x } else { 0.0 };
             if x < 1.0 { x } else { 1.0 }
         }
-        Clamp::Relu => {
-            if x <= 0.0 {
-                0.0
-            } else {
-                x
-            }
-        }
+        Clamp::Relu if x <= 0.0 => 0.0,
+        Clamp::Relu => x,
     };
-    match format {
+    let bits = match format {
+        Format16::F16 => to_f16(clamped),
         Format16::Bf16 => to_bf16(clamped),
-        Format16::F16 => {
-            let bits = to_f16(clamped);
-            if mode.subnormals == Subnormals::Flush && bits & 0x7c00 == 0 {
-                bits & 0x8000
-            } else {
-                bits
-            }
-        }
-    }
+    };
+    flush(format, mode.subnormals, bits)
 }
 
 #[inline(always)]
@@ -199,10 +199,7 @@ fn or_nan(a: f32, b: f32, result: f32) -> f32 {
 fn unary_of(op: Unary, format: Format16, mode: Mode, a: &Lanes) -> Lanes {
     // neg and abs are no arithmetic: a NaN keeps its bits.
     let flip = |pack: Pack, f: fn(u32) -> u32| {
-        let one = |a: u32| {
-            let zero = mode.subnormals == Subnormals::Flush && format == Format16::F16 && a & 0x7c00 == 0;
-            f(if zero { a & 0x8000 } else { a & 0xffff })
-        };
+        let one = |a: u32| f(flush(format, mode.subnormals, a & 0xffff));
         map1(a, |a| one(a) | if pack == Pack::Two { one(a >> 16) << 16 } else { 0 })
     };
     match op {
@@ -253,18 +250,20 @@ vectorised! {
 }
 
 vectorised! {
-    /// `fma`: `a b + c`, rounded once, on all lanes; both halves. Of a single value the upper half of the result is to be ignored.
-    pub fn fma_lanes(format: Format16, mode: Mode, a: &Lanes, b: &Lanes, c: &Lanes) -> Lanes {
+    /// `fma`: `a b + c`, rounded once, on all lanes.
+    pub fn fma_lanes(pack: Pack, format: Format16, mode: Mode, a: &Lanes, b: &Lanes, c: &Lanes) -> Lanes {
         let one = |format, a: u32, b: u32, c: u32| {
             let number = |a: u32| read(format, mode, a & 0xffff);
             write(format, mode, fma_odd(number(a), number(b), number(c)))
         };
         let both = |format| {
-            map3(a, b, c, |a, b, c| one(format, a, b, c) | one(format, a >> 16, b >> 16, c >> 16) << 16)
+            map3(a, b, c, |a, b, c| one(format, a, b, c) | (one(format, a >> 16, b >> 16, c >> 16) << 16))
         };
-        match format {
-            Format16::F16 => both(Format16::F16),
-            Format16::Bf16 => both(Format16::Bf16),
+        match (format, pack) {
+            (Format16::F16, Pack::One) => map3(a, b, c, |a, b, c| one(Format16::F16, a, b, c)),
+            (Format16::Bf16, Pack::One) => map3(a, b, c, |a, b, c| one(Format16::Bf16, a, b, c)),
+            (Format16::F16, Pack::Two) => both(Format16::F16),
+            (Format16::Bf16, Pack::Two) => both(Format16::Bf16),
         }
     }
 }

@@ -36,6 +36,9 @@ pub mod soft;
 pub mod special;
 pub mod warp;
 
+#[cfg(test)]
+mod tests;
+
 pub use compare::{Combine, Compare};
 pub use convert::Convert;
 pub use decode::decode;

@@ -89,7 +89,7 @@ pub enum Ternary32 {
     /// `fma.f32`.
     Fma(Mode),
     /// `fma` of f16 and bf16, single or packed.
-    HalfFma(Format16, Mode),
+    HalfFma(half::Pack, Format16, Mode),
 }
 
 /// One source and a result of 64 bits.
@@ -152,7 +152,7 @@ impl Ternary32 {
             Ternary32::Int(op) => int32::ternary(op, a, b, c),
             Ternary32::Bits(op) => bits::ternary(op, a, b, c),
             Ternary32::Fma(mode) => float32::fma_lanes(mode, a, b, c),
-            Ternary32::HalfFma(format, mode) => half::fma_lanes(format, mode, a, b, c),
+            Ternary32::HalfFma(pack, format, mode) => half::fma_lanes(pack, format, mode, a, b, c),
         }
     }
 }
