@@ -193,7 +193,7 @@ exports! {
     fn cuDeviceTotalMem_v2(bytes: Out<'_, usize>, device: i32) {
         anywhere(|d| {
             check(device)?;
-            bytes.set(d.memory.capacity() as usize)?;
+            bytes.set(d.engine.memory.capacity() as usize)?;
             DONE
         })
     }

@@ -36,7 +36,7 @@ impl Driver {
     fn allocate(&mut self, context: Context, bytes: usize, kind: Kind) -> Result<u64, Status> {
         let address = match kind {
             Kind::Managed => Some(self.allocate_host(context, bytes, 0)? as u64),
-            Kind::Plain | Kind::Ordered(_) => self.memory.allocate(bytes as u64, memory::Kind::Plain),
+            Kind::Plain | Kind::Ordered(_) => self.engine.memory.allocate(bytes as u64, memory::Kind::Plain),
         };
         let Some(address) = address else {
             report::misuse(&format!(
@@ -62,7 +62,8 @@ impl Driver {
         let address = self.host.allocate(bytes, context, flags)?;
         // SAFETY: the block has these bytes, and its memory is given back only after `Device::free`.
         unsafe {
-            self.memory
+            self.engine
+                .memory
                 .map_host(std::ptr::with_exposed_provenance_mut(address), bytes as u64)
         };
         Ok(address)
@@ -70,12 +71,13 @@ impl Driver {
 
     /// Bytes that are not allocated.
     fn available(&self) -> u64 {
-        self.memory.capacity() - self.memory.used()
+        self.engine.memory.capacity() - self.engine.memory.used()
     }
 
     /// Frees device memory at once.
     pub fn free_now(&mut self, address: u64) {
-        if let Err(misuse) = self.memory.free(address) {
+        self.engine.memory.hide(address, false);
+        if let Err(misuse) = self.engine.memory.free(address) {
             report::misuse(&misuse.message);
         }
         if let Some(a) = self.allocations.get_mut(&address) {
@@ -95,7 +97,7 @@ impl Driver {
         let address = self.allocate(context, bytes, Kind::Ordered(pool))?;
         match self.submit(stream, Work::Allocate(address)) {
             Ok(op) => {
-                self.memory.hide(address, op.is_some());
+                self.engine.memory.hide(address, op.is_some());
                 Ok(address)
             }
             Err(status) => {
@@ -221,7 +223,7 @@ exports! {
     fn cuMemGetInfo_v2(free: Out<'_, usize>, total: Out<'_, usize>) {
         here(|d, _| {
             free.set_if_wanted(d.available() as usize);
-            total.set_if_wanted(d.memory.capacity() as usize);
+            total.set_if_wanted(d.engine.memory.capacity() as usize);
             DONE
         })
     }
@@ -370,7 +372,7 @@ exports! {
             }
             d.host.register(address.0, bytes, context, flags)?;
             // SAFETY: the program page-locks memory of its own, and unregisters it before it gives it back.
-            unsafe { d.memory.map_host(std::ptr::with_exposed_provenance_mut(address.0), bytes as u64) };
+            unsafe { d.engine.memory.map_host(std::ptr::with_exposed_provenance_mut(address.0), bytes as u64) };
             DONE
         })
     }

@@ -16,7 +16,6 @@
 //! | `report` | what is said on stderr; leaks |
 
 pub mod abi;
-mod arena;
 pub mod capture;
 pub mod context;
 pub mod copy;
@@ -41,3 +40,5 @@ pub mod stream;
 mod timing;
 pub mod types;
 mod work;
+
+pub use report::findings;

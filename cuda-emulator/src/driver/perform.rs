@@ -48,7 +48,7 @@ impl Driver {
         let hidden = self.hide_unordered(op, &work);
         let result = self.work(&work);
         for address in hidden {
-            self.memory.hide(address, false);
+            self.engine.memory.hide(address, false);
         }
         match result {
             Ok(duration) => self.finish(op, duration),
@@ -115,7 +115,7 @@ impl Driver {
             .map(|(_, address)| *address)
             .collect();
         for address in &hidden {
-            self.memory.hide(*address, true);
+            self.engine.memory.hide(*address, true);
         }
         hidden
     }
@@ -127,7 +127,7 @@ impl Driver {
             Work::Fill(rows, value, width) => self.fill(*rows, *value, *width),
             Work::Launch(launch) => self.run_kernel(launch),
             Work::Allocate(address) => {
-                self.memory.hide(*address, false);
+                self.engine.memory.hide(*address, false);
                 Ok(0)
             }
             Work::Free(address) => {
@@ -162,15 +162,15 @@ impl Driver {
             match (source, target) {
                 (Source::Snapshot(bytes), _) => buffer.copy_from_slice(&bytes[from as usize..][..rows.width as usize]),
                 (Source::Host(_), _) => host::read(from as usize, &mut buffer),
-                (Source::Device(_), Target::Host(_)) => self.memory.read(from, &mut buffer).map_err(bad)?,
+                (Source::Device(_), Target::Host(_)) => self.engine.memory.read(from, &mut buffer).map_err(bad)?,
                 (Source::Device(_), Target::Device(_)) => {
-                    self.memory.copy(to, from, rows.width).map_err(bad)?;
+                    self.engine.memory.copy(to, from, rows.width).map_err(bad)?;
                     continue;
                 }
             }
             match target {
                 Target::Host(_) => host::write(to as usize, &buffer),
-                Target::Device(_) => self.memory.write(to, &buffer).map_err(bad)?,
+                Target::Device(_) => self.engine.memory.write(to, &buffer).map_err(bad)?,
             }
         }
         Ok(timing::copy(source, target))
@@ -179,7 +179,7 @@ impl Driver {
     /// Reports bytes that go to the host although nothing wrote them.
     fn check_written(&self, from: &Rows, name: &str) -> Result<(), Misuse> {
         for start in from.starts() {
-            if let (count, Some(first)) = self.memory.uninitialised(start, from.width)? {
+            if let (count, Some(first)) = self.engine.memory.uninitialised(start, from.width)? {
                 report::uninitialised(name, start, from.width, count, first);
                 break;
             }
@@ -204,7 +204,7 @@ impl Driver {
     fn fill(&mut self, rows: Rows, value: u32, width: u8) -> Result<u64, Failure> {
         let pattern = &value.to_le_bytes()[..usize::from(width)];
         for start in rows.starts() {
-            let filled = self.memory.fill(start, pattern, rows.width / u64::from(width));
+            let filled = self.engine.memory.fill(start, pattern, rows.width / u64::from(width));
             filled.map_err(|m| {
                 Failure(
                     Status::ILLEGAL_ADDRESS,

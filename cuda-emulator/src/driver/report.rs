@@ -8,6 +8,7 @@ use super::status::Status;
 use super::work::Launch;
 use crate::counters::Counters;
 use crate::engine::Engine;
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -37,9 +38,26 @@ fn append(path: &PathBuf, text: &str) {
     }
 }
 
+thread_local! {
+    static FINDINGS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Findings that are kept for [`findings`].
+const KEPT: usize = 100;
+
+/// Takes what was found wrong by calls of this thread since the last time, the first hundred.
+pub fn findings() -> Vec<String> {
+    FINDINGS.with_borrow_mut(std::mem::take)
+}
+
 /// A finding: what a test is to fail for.
 fn finding(text: &str) {
     eprintln!("[cuda-emulator] {text}");
+    FINDINGS.with_borrow_mut(|all| {
+        if all.len() < KEPT {
+            all.push(text.into());
+        }
+    });
     if let Some(path) = &settings().faults {
         append(path, &format!("{text}\n"));
     }

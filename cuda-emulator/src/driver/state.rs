@@ -1,7 +1,6 @@
 //! The driver's one state, behind one lock, and how a call gets at it.
 
 use super::abi::{Context, Event, Function, Graph, GraphExec, Module, Pool, Stream};
-use super::arena::Arena;
 use super::capture::Capture;
 use super::context::{ContextState, current};
 use super::event::EventState;
@@ -57,8 +56,6 @@ pub struct Driver {
     pub frees: BTreeMap<OpId, u64>,
     /// Page-locked host memory.
     pub host: HostMemory,
-    /// The bytes of device memory.
-    pub memory: Arena,
     next: u64,
 }
 
@@ -83,7 +80,6 @@ impl Driver {
             allocations: BTreeMap::new(),
             frees: BTreeMap::new(),
             host: HostMemory::default(),
-            memory: Arena::new(options.memory_bytes),
             next: 0,
             engine: Engine::new(options),
         };

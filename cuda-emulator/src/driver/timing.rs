@@ -1,5 +1,6 @@
 //! How long operations take in the model: bandwidths and latencies of an A100 in a PCIe 4 slot. Not a measurement of anything.
 
+use super::device::Architecture;
 use super::work::{Launch, Source, Target};
 use crate::counters::Counters;
 use crate::engine::Engine;
@@ -30,7 +31,14 @@ pub fn fill(bytes: u64) -> u64 {
     LATENCY + bytes * 1000 / (2 * DEVICE)
 }
 
-/// A kernel, in ns.
-pub fn kernel(_engine: &Engine, _launch: &Launch, _counters: &Counters) -> u64 {
-    LATENCY
+/// A kernel, in ns: the larger of issuing its instructions, four in a clock on each multiprocessor that has a block, and of moving its
+/// sectors.
+pub fn kernel(engine: &Engine, launch: &Launch, counters: &Counters) -> u64 {
+    let a = Architecture::of(engine.options.arch);
+    let blocks: u64 = launch.grid.iter().map(|n| u64::from(*n)).product();
+    let busy = blocks.clamp(1, a.multiprocessors as u64);
+    let instructions: u64 = counters.warp_instructions.iter().sum();
+    let issue = instructions * 1_000_000 / (4 * busy * a.clock as u64);
+    let memory = (counters.load.distinct + counters.store.distinct) * 32 * 1000 / (2 * DEVICE);
+    LATENCY + issue.max(memory)
 }

@@ -85,6 +85,8 @@ pub(super) struct Slab {
     /// One byte for each byte: 0xff where it was written, else 0. Null for memory of the host.
     pub init: *mut u8,
     owned: Option<(Bytes, Bytes)>,
+    /// Not live for now: see [`Device::hide`].
+    hidden: bool,
 }
 
 /// Device memory. Addresses are never used twice, so an access to freed memory is always known as one.
@@ -141,6 +143,7 @@ impl Device {
             data: data.data,
             init: init.data,
             owned: Some((data, init)),
+            hidden: false,
         });
         self.pages.resize(self.pages.len() + pages, self.slabs.len() as u32);
         self.used += bytes;
@@ -166,6 +169,7 @@ impl Device {
             data,
             init: std::ptr::null_mut(),
             owned: None,
+            hidden: false,
         });
     }
 
@@ -212,6 +216,18 @@ impl Device {
         slab.data = std::ptr::null_mut();
         slab.init = std::ptr::null_mut();
         Ok(())
+    }
+
+    /// Forbids, or allows again, the use of a live allocation: an operation of a stream must not touch memory that is allocated or
+    /// freed by operations it is not ordered against.
+    pub fn hide(&mut self, address: u64, hidden: bool) {
+        if let Some(index) = self.index(address) {
+            let slab = &mut self.slabs[index];
+            if slab.what.live || slab.hidden {
+                slab.hidden = hidden;
+                slab.what.live = !hidden;
+            }
+        }
     }
 
     /// The allocation an address lies in, freed ones too.
@@ -310,12 +326,15 @@ impl Device {
         let size = format!("{} bytes at {:#x}", a.bytes, a.address);
         let inside = address >= a.address && address < a.address + a.bytes;
         if inside && !a.live {
+            let is_hidden = self.slabs.iter().any(|s| s.hidden && s.what == a);
+            let why = if is_hidden {
+                "that another stream allocates or frees, with no event between"
+            } else {
+                "that was freed"
+            };
             return (
                 FaultKind::Freed,
-                format!(
-                    "{at}: byte {} of an allocation of {size} that was freed",
-                    address - a.address
-                ),
+                format!("{at}: byte {} of an allocation of {size} {why}", address - a.address),
             );
         }
         let far = if distance(&a) >= 1 << 30 {
