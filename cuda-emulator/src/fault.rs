@@ -47,7 +47,7 @@ impl FaultKind {
             FaultKind::Misaligned => "a vector access needs a base and strides that are multiples of its width",
             FaultKind::Freed => "the host freed this buffer while a kernel still used it",
             FaultKind::Uninitialised => {
-                "a tile that was filled only in part, or an output that was read before it was written"
+                "a tile that was filled only in part, an output read before it was written, or a missing barrier before the read"
             }
             FaultKind::SharedRace => "a missing __syncthreads (or __syncwarp) between the write and the other access",
             FaultKind::GlobalRace => "two blocks or warps own the same output; use atomics, or a fence and a flag",
