@@ -10,8 +10,42 @@ pub struct Buffer<T> {
     address: u64,
 }
 
-/// Row numbers, token ids, positions or targets on the device.
-pub type Index = Buffer<u32>;
+/// Row numbers, token ids, positions or targets on the device. The host keeps them too: to check them, and to sort them.
+pub struct Index {
+    device: Buffer<u32>,
+    host: Vec<u32>,
+}
+
+impl Index {
+    pub(crate) fn new<E: Element>(b: &Cuda<E>, values: &[u32]) -> Result<Self, Error> {
+        let device = Buffer::copied(b, values)?;
+        let host = values.to_vec();
+        Ok(Self { device, host })
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.host.len()
+    }
+
+    /// Their values.
+    pub(crate) fn values(&self) -> &[u32] {
+        &self.host
+    }
+
+    /// The device's address of the first.
+    pub(crate) fn address(&self) -> u64 {
+        self.device.address()
+    }
+
+    /// Panics, naming the operation, where one is not below `rows`.
+    #[track_caller]
+    pub(crate) fn check(&self, op: &str, rows: usize) {
+        if let Some(row) = self.host.iter().find(|&&row| row as usize >= rows) {
+            panic!("{op}: row {row} of {rows}");
+        }
+    }
+}
 
 impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// Zeros. A buffer of no numbers holds one all the same: the driver gives no empty ones.

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 use cudarc::driver::{result, sys};
 use kernel::mat::Mat;
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Index};
 use crate::compile::Source;
 use crate::device::{Cuda, Element, driver};
 use crate::error::Error;
@@ -40,6 +40,12 @@ plain! {
 }
 
 impl<T> Arg for Buffer<T> {
+    fn bits(&self) -> u64 {
+        self.address()
+    }
+}
+
+impl Arg for Index {
     fn bits(&self) -> u64 {
         self.address()
     }

@@ -57,7 +57,7 @@ impl<T: Element> Memory for Cuda<T> {
     }
 
     fn index(&self, values: &[u32]) -> Result<Index, Error> {
-        Buffer::copied(self, values)
+        Index::new(self, values)
     }
 
     fn tree(&self, segments: &[Segment]) -> Result<Tree, Error> {

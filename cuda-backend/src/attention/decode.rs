@@ -1,42 +1,160 @@
 //! The KV cache, and attention of one new row a sequence over it.
-use core::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
 use kernel::backend::{CacheShape, Paths};
-use kernel::mat::Mat;
+use kernel::mat::{Mat, check_shape};
 
-use crate::buffer::Buffer;
+use super::plan::Plan;
+use crate::buffer::{Buffer, Index};
+use crate::compile::{Source, source};
 use crate::device::{Cuda, Element};
 use crate::error::Error;
+use crate::rows::{VECTOR, block_of, row_of};
 
-/// Keys and values of every layer.
+const SOURCE: Source = source!("decode");
+/// The widest head.
+const MAX_DIM: usize = 128;
+/// Threads of a block.
+const THREADS: u32 = 128;
+
+/// Keys and values of every layer, each (rows, K D), and what the layers of a step have in common.
 pub struct Cache<T> {
-    element: PhantomData<T>,
+    shape: CacheShape,
+    keys: Buffer<T>,
+    values: Buffer<T>,
+    slots: Option<Index>,
+    plan: Mutex<Option<Plan>>,
 }
 
 impl<T: Element> Cache<T> {
-    pub(crate) fn new(_b: &Cuda<T>, _shape: CacheShape) -> Result<Self, Error> {
-        Ok(Self { element: PhantomData })
+    pub(crate) fn new(b: &Cuda<T>, shape: CacheShape) -> Result<Self, Error> {
+        let numbers = [shape.rows, shape.heads.kv_heads, shape.heads.head_dim]
+            .into_iter()
+            .fold(shape.layers, usize::saturating_mul);
+        Ok(Self {
+            shape,
+            keys: Buffer::zeroed(b, numbers)?,
+            values: Buffer::zeroed(b, numbers)?,
+            slots: None,
+            plan: Mutex::default(),
+        })
+    }
+
+    /// K D.
+    fn cols(&self) -> usize {
+        self.shape.heads.kv_heads * self.shape.heads.head_dim
+    }
+
+    /// The addresses of a layer's keys and values.
+    #[track_caller]
+    fn layer(&self, op: &str, layer: usize) -> [u64; 2] {
+        assert!(
+            layer < self.shape.layers,
+            "{op}: layer {layer} of {}",
+            self.shape.layers
+        );
+        let offset = layer * self.shape.rows * self.cols() * size_of::<T>();
+        [&self.keys, &self.values].map(|x| x.address() + offset as u64)
     }
 }
 
+#[track_caller]
 pub(crate) fn append<T: Element>(
-    _b: &Cuda<T>,
-    _cache: &mut Cache<T>,
-    _k: &Mat<Buffer<T>>,
-    _v: &Mat<Buffer<T>>,
-    _layer: usize,
-    _slots: &[u32],
+    b: &Cuda<T>,
+    cache: &mut Cache<T>,
+    k: &Mat<Buffer<T>>,
+    v: &Mat<Buffer<T>>,
+    layer: usize,
+    slots: &[u32],
 ) {
-    todo!()
+    let (n, c) = (slots.len(), cache.cols());
+    check_shape("kv_append", "k", k.shape(), (n, c));
+    check_shape("kv_append", "v", v.shape(), k.shape());
+    let [keys, values] = cache.layer("kv_append", layer);
+    // The layers of a step put their rows into the same slots.
+    if cache.slots.as_ref().is_none_or(|held| held.values() != slots) {
+        cache.slots = b.keep(Index::new(b, slots));
+    }
+    let Some(slots) = &cache.slots else { return };
+    slots.check("kv_append", cache.shape.rows);
+    let (width, vectors) = row_of::<T>(c, usize::MAX);
+    let (along, rows) = block_of(vectors, 256, 256);
+    b.typed(&SOURCE, &format!("kv_append{width}"))
+        .grid([n.div_ceil(rows), 1, 1])
+        .block3([along as u32, rows as u32, 1])
+        .arg(keys)
+        .arg(values)
+        .arg(k)
+        .arg(v)
+        .arg(slots)
+        .size(n)
+        .size(c)
+        .launch();
 }
 
+#[track_caller]
 pub(crate) fn attention<T: Element>(
-    _b: &Cuda<T>,
-    _o: &mut Mat<Buffer<T>>,
-    _q: &Mat<Buffer<T>>,
-    _cache: &Cache<T>,
-    _layer: usize,
-    _paths: &Paths,
+    b: &Cuda<T>,
+    o: &mut Mat<Buffer<T>>,
+    q: &Mat<Buffer<T>>,
+    cache: &Cache<T>,
+    layer: usize,
+    paths: &Paths,
 ) {
-    todo!()
+    let heads = cache.shape.heads;
+    let (h, kv_heads, d) = (heads.heads, heads.kv_heads, heads.head_dim);
+    check_shape("attention_decode", "q", q.shape(), (paths.rows(), h * d));
+    check_shape("attention_decode", "o", o.shape(), q.shape());
+    assert!(d <= MAX_DIM, "attention_decode: heads of {d}, at most {MAX_DIM}");
+    let [keys, values] = cache.layer("attention_decode", layer);
+    let mut held = cache.plan.lock().unwrap_or_else(PoisonError::into_inner);
+    // The layers of a step go along the same paths.
+    if held.as_ref().is_none_or(|plan| plan.paths() != paths) {
+        *held = b.keep(Plan::new(b, paths, cache.shape.rows));
+    }
+    let Some(plan) = &*held else { return };
+
+    let (width, vectors) = row_of::<T>(d, usize::MAX);
+    let lanes = if width.is_empty() {
+        vectors
+    } else {
+        d.div_ceil(VECTOR / size_of::<T>())
+    };
+    let group = h / kv_heads;
+    let together = group.next_power_of_two().min(8);
+    let [sums, statistics] =
+        [plan.tasks * h * d, plan.tasks * h * 2].map(|n| (n * size_of::<f32>()).next_multiple_of(8));
+    b.room("attention_decode", sums + statistics, |parts| {
+        let part_ml = parts.address() + sums as u64;
+        b.typed(&SOURCE, &format!("attention_decode_{together}{width}"))
+            .grid([plan.tasks, kv_heads * group.div_ceil(together), 1])
+            .block(THREADS)
+            .arg(&mut *o)
+            .arg(&*parts)
+            .arg(part_ml)
+            .arg(q)
+            .arg(keys)
+            .arg(values)
+            .arg(plan.tasks_at())
+            .arg(plan.pieces_at())
+            .arg(plan.begin_at())
+            .size(h)
+            .size(kv_heads)
+            .size(d)
+            .size(lanes.next_power_of_two())
+            .arg(heads.scale() as f32)
+            .launch();
+        if plan.tasks > paths.rows() {
+            b.typed(&SOURCE, "attention_combine")
+                .grid([paths.rows(), h, 1])
+                .block(d.next_multiple_of(32) as u32)
+                .arg(o)
+                .arg(&*parts)
+                .arg(part_ml)
+                .arg(plan.begin_at())
+                .size(h)
+                .size(d)
+                .launch();
+        }
+    });
 }

@@ -8,6 +8,7 @@ use crate::device::{Cuda, Element};
 use crate::error::Error;
 
 pub(crate) mod decode;
+mod plan;
 
 /// A batch's segments on the device.
 pub struct Tree {

@@ -1,82 +1,31 @@
 //! Operations that see one row at a time.
-use kernel::backend::Dual;
-use kernel::mat::{Accum, Direction, Mat};
 
-use crate::buffer::{Buffer, Index};
-use crate::device::{Cuda, Element};
+mod embedding;
+mod rmsnorm;
+mod rope;
+mod swiglu;
 
-pub(crate) fn embed<T: Element>(_b: &Cuda<T>, _y: &mut Mat<Buffer<T>>, _table: &Mat<Buffer<T>>, _ids: &Index) {
-    todo!()
+pub(crate) use embedding::{embed, embed_bwd, gather, scatter_add};
+pub(crate) use rmsnorm::{rmsnorm, rmsnorm_bwd, rmsnorm_jvp};
+pub(crate) use rope::rope;
+pub(crate) use swiglu::{swiglu, swiglu_bwd, swiglu_jvp};
+
+/// Bytes of a vector.
+pub(crate) const VECTOR: usize = 16;
+
+/// How a row of so many numbers of `T` is read: (what the kernel's name ends in, vectors), `most` numbers a vector at most. Rows
+/// that are not whole vectors of 16 bytes are not aligned to them either, and are read number by number.
+pub(crate) fn row_of<T>(cols: usize, most: usize) -> (&'static str, usize) {
+    let wide = VECTOR / size_of::<T>();
+    if cols.is_multiple_of(wide) {
+        ("", cols / wide.min(most))
+    } else {
+        ("_narrow", cols)
+    }
 }
-pub(crate) fn embed_bwd<T: Element>(_b: &Cuda<T>, _d: &mut Mat<Buffer<f32>>, _dy: &Mat<Buffer<T>>, _ids: &Index) {
-    todo!()
-}
-pub(crate) fn gather<T: Element>(_b: &Cuda<T>, _y: &mut Mat<Buffer<T>>, _x: &Mat<Buffer<T>>, _rows: &Index) {
-    todo!()
-}
-pub(crate) fn scatter_add<T: Element>(_b: &Cuda<T>, _dx: &mut Mat<Buffer<T>>, _dy: &Mat<Buffer<T>>, _rows: &Index) {
-    todo!()
-}
-pub(crate) fn rmsnorm<T: Element>(
-    _b: &Cuda<T>,
-    _y: &mut Mat<Buffer<T>>,
-    _rstd: &mut Mat<Buffer<f32>>,
-    _x: &Mat<Buffer<T>>,
-    _w: &Mat<Buffer<T>>,
-    _eps: f64,
-) {
-    todo!()
-}
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn rmsnorm_bwd<T: Element>(
-    _b: &Cuda<T>,
-    _dx: &mut Mat<Buffer<T>>,
-    _dw: &mut Mat<Buffer<f32>>,
-    _dy: &Mat<Buffer<T>>,
-    _x: &Mat<Buffer<T>>,
-    _w: &Mat<Buffer<T>>,
-    _rstd: &Mat<Buffer<f32>>,
-    _accum: Accum,
-) {
-    todo!()
-}
-pub(crate) fn rope<T: Element>(
-    _b: &Cuda<T>,
-    _x: &mut Mat<Buffer<T>>,
-    _table: &Mat<Buffer<f32>>,
-    _positions: &Index,
-    _head_dim: usize,
-    _direction: Direction,
-) {
-    todo!()
-}
-pub(crate) fn swiglu<T: Element>(_b: &Cuda<T>, _y: &mut Mat<Buffer<T>>, _gate: &Mat<Buffer<T>>, _up: &Mat<Buffer<T>>) {
-    todo!()
-}
-pub(crate) fn swiglu_bwd<T: Element>(
-    _b: &Cuda<T>,
-    _d_gate: &mut Mat<Buffer<T>>,
-    _d_up: &mut Mat<Buffer<T>>,
-    _dy: &Mat<Buffer<T>>,
-    _gate: &Mat<Buffer<T>>,
-    _up: &Mat<Buffer<T>>,
-) {
-    todo!()
-}
-pub(crate) fn rmsnorm_jvp<T: Element>(
-    _b: &Cuda<T>,
-    _y_dot: &mut Mat<Buffer<T>>,
-    _x: Dual<'_, Buffer<T>>,
-    _w: Dual<'_, Buffer<T>>,
-    _rstd: &Mat<Buffer<f32>>,
-) {
-    todo!()
-}
-pub(crate) fn swiglu_jvp<T: Element>(
-    _b: &Cuda<T>,
-    _y_dot: &mut Mat<Buffer<T>>,
-    _gate: Dual<'_, Buffer<T>>,
-    _up: Dual<'_, Buffer<T>>,
-) {
-    todo!()
+
+/// Threads (along a row of so many vectors, over rows) of a block of `threads`, or of a warp more than one row needs.
+pub(crate) fn block_of(vectors: usize, threads: usize, longest: usize) -> (usize, usize) {
+    let along = vectors.clamp(1, longest).next_multiple_of(32);
+    (along, (threads / along).max(1))
 }

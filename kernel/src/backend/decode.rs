@@ -14,7 +14,7 @@ pub struct Span {
 }
 
 /// For each row of a decode step, the spans of cache rows it attends to, in the order of positions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths {
     spans: Vec<Span>,
     ends: Vec<usize>,

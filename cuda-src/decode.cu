@@ -1,0 +1,226 @@
+// The KV cache, and attention of one new row a sequence over the cache rows of its path.
+//   kv_append          keys[slot_i] = k_i, values[slot_i] = v_i
+//   attention_decode   o = softmax(q k' scale) v for each row and head; the path is cut into splits of at most SPLIT positions, each a task
+//   attention_combine  o of the rows with more than one task, from what their tasks left: unnormalised o, maximum and sum
+// Shapes: q, o (n, heads, head_dim), keys and values (cache rows, kv heads, head_dim) of one layer; head_dim up to 128. tasks (row, first piece,
+//   end of its pieces, positions), pieces (first cache row, position in the task) of consecutive cache rows, begin (n + 1) each row's tasks.
+// Grid: attention_decode (tasks, kv heads x groups of up to G heads that share the key head), 4 warps. As many lanes as a key has vectors of 16
+//   bytes (up to a power of two) hold one key; a warp has 4 keys for each such group of lanes in flight, and their values.
+// Bytes: 2 sizeof(T) head_dim a position and kv head, once for all G heads (again for each further group: more than 8 heads a kv head), and
+//   for each task of a row with several 2 (4 head_dim + 8) a head: the ideal and, 7 heads over 512 positions of 64 in bf16, 2.8%.
+// Deterministic: a task's order is fixed by its length; the tasks are added in order. The cut depends on the row's own length only, so its
+//   bits do not depend on the rows beside it.
+// _narrow: head_dim is not a multiple of a vector; number by number.
+#include "common.cuh"
+
+static constexpr u32 SPLIT = 1024, WARPS = 4, KEYS = 4, MAX_DIM = 128;
+// Below any score, and finite: the difference of two of them is a number.
+static constexpr float LOWEST = -1e38f;
+
+// e^x; below 2^-126 it is 0.
+__device__ __forceinline__ float exp_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.44269504f));
+    return y;
+}
+
+// V numbers from `at`, as far as there are `count`, then zeros.
+template <typename T, int V, bool WHOLE> __device__ __forceinline__ Vec<T, V> load(const T* at, u32 count) {
+    Vec<T, V> v;
+    if (WHOLE) {
+        if (count > 0) v = *reinterpret_cast<const Vec<T, V>*>(at);
+        else {
+#pragma unroll
+            for (int j = 0; j < V; j++) v.x[j] = from_float<T>(0.f);
+        }
+    } else {
+#pragma unroll
+        for (int j = 0; j < V; j++) v.x[j] = j < count ? at[j] : from_float<T>(0.f);
+    }
+    return v;
+}
+
+// Where number d of a row of sums lies in shared memory: groups of four change places so that both the 32-byte stores of neighbouring lanes
+// and the loads of neighbouring numbers are free of bank conflicts.
+__device__ __forceinline__ u32 place(u32 d) { return (d / 4 ^ d / 32 % 2) * 4 + d % 4; }
+
+template <typename T, int G, bool WHOLE>
+__device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, const T* q, const T* keys, const T* values, const uint4* tasks,
+                                       const uint2* pieces, const u32* begin, u32 heads, u32 kv_heads, u32 head_dim, u32 lanes, float scale) {
+    constexpr int V = Wide<T>::N;
+    __shared__ u32 rows[SPLIT];
+    __shared__ float sums[WARPS][G][MAX_DIM];
+    __shared__ float2 sums_ml[WARPS][G];
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const u32 group = heads / kv_heads, parts = (group + G - 1) / G, kv_head = blockIdx.y / parts, part = blockIdx.y % parts;
+    const u32 first_head = kv_head * group + part * G, heads_here = min(u32(G), group - part * G);
+    const uint4 task = tasks[blockIdx.x];
+    const u32 row = task.x, len = task.w;
+    for (u32 j = task.y + warp; j < task.z; j += WARPS) {
+        const uint2 piece = pieces[j];
+        const u32 end = j + 1 < task.z ? pieces[j + 1].y : len;
+        for (u32 i = piece.y + lane; i < end; i += 32) rows[i] = piece.x + (i - piece.y);
+    }
+    // This lane's numbers of a key: `count` of them from `at` on.
+    const u32 at = lane % lanes * V, at_once = 32 / lanes, count = at < head_dim ? head_dim - at : 0;
+    float query[G][V], out[G][V], m[G], l[G];
+#pragma unroll
+    for (int g = 0; g < G; g++) {
+        const Vec<T, V> a = load<T, V, WHOLE>(q + (u64(row) * heads + first_head + g) * head_dim + at, g < heads_here ? count : 0);
+        m[g] = LOWEST;
+        l[g] = 0;
+#pragma unroll
+        for (int j = 0; j < V; j++) query[g][j] = to_float(a.x[j]) * scale, out[g][j] = 0;
+    }
+    __syncthreads();
+    for (u32 first = warp * KEYS * at_once; first < len; first += WARPS * KEYS * at_once) {
+        Vec<T, V> k[KEYS], v[KEYS];
+#pragma unroll
+        for (int u = 0; u < KEYS; u++) {
+            const u32 p = first + u * at_once + lane / lanes, there = p < len ? count : 0;
+            const u64 offset = there ? (u64(rows[p]) * kv_heads + kv_head) * head_dim + at : 0;
+            k[u] = load<T, V, WHOLE>(keys + offset, there);
+            v[u] = load<T, V, WHOLE>(values + offset, there);
+        }
+        float s[G][KEYS];
+#pragma unroll
+        for (int u = 0; u < KEYS; u++) {
+#pragma unroll
+            for (int g = 0; g < G; g++) s[g][u] = 0;
+#pragma unroll
+            for (int j = 0; j < V; j++) {
+                const float x = to_float(k[u].x[j]);
+#pragma unroll
+                for (int g = 0; g < G; g++) s[g][u] = fmaf(query[g][j], x, s[g][u]);
+            }
+        }
+        for (u32 d = lanes / 2; d > 0; d /= 2) {
+#pragma unroll
+            for (int g = 0; g < G; g++) {
+#pragma unroll
+                for (int u = 0; u < KEYS; u++) s[g][u] += __shfl_xor_sync(FULL_MASK, s[g][u], d);
+            }
+        }
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            float top = m[g];
+#pragma unroll
+            for (int u = 0; u < KEYS; u++) {
+                if (first + u * at_once + lane / lanes >= len) s[g][u] = NEG_INFINITY;
+                top = fmaxf(top, s[g][u]);
+            }
+            const float fade = exp_fast(m[g] - top);
+            m[g] = top;
+            l[g] *= fade;
+#pragma unroll
+            for (int u = 0; u < KEYS; u++) s[g][u] = exp_fast(s[g][u] - top), l[g] += s[g][u];
+#pragma unroll
+            for (int j = 0; j < V; j++) out[g][j] *= fade;
+        }
+#pragma unroll
+        for (int u = 0; u < KEYS; u++) {
+#pragma unroll
+            for (int j = 0; j < V; j++) {
+                const float x = to_float(v[u].x[j]);
+#pragma unroll
+                for (int g = 0; g < G; g++) out[g][j] = fmaf(s[g][u], x, out[g][j]);
+            }
+        }
+    }
+    // The keys of a warp's groups of lanes, then those of the warps.
+    for (u32 d = lanes; d < 32; d *= 2) {
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            const float other_m = __shfl_xor_sync(FULL_MASK, m[g], d), top = fmaxf(m[g], other_m);
+            const float mine = exp_fast(m[g] - top), other = exp_fast(other_m - top);
+            m[g] = top;
+            l[g] = l[g] * mine + __shfl_xor_sync(FULL_MASK, l[g], d) * other;
+#pragma unroll
+            for (int j = 0; j < V; j++) out[g][j] = out[g][j] * mine + __shfl_xor_sync(FULL_MASK, out[g][j], d) * other;
+        }
+    }
+    if (lane < lanes) {
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            if (lane == 0) sums_ml[warp][g] = make_float2(m[g], l[g]);
+#pragma unroll
+            for (int j = 0; j < V; j += 4) {
+                *reinterpret_cast<float4*>(&sums[warp][g][place(at + j)]) = make_float4(out[g][j], out[g][j + 1], out[g][j + 2], out[g][j + 3]);
+            }
+        }
+    }
+    __syncthreads();
+    const bool alone = begin[row + 1] - begin[row] == 1;
+    for (u32 i = threadIdx.x; i < heads_here * head_dim; i += WARPS * 32) {
+        const u32 g = i / head_dim, d = i % head_dim;
+        float top = LOWEST, total = 0, sum = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) top = fmaxf(top, sums_ml[w][g].x);
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) {
+            const float weight = exp_fast(sums_ml[w][g].x - top);
+            total = fmaf(sums_ml[w][g].y, weight, total);
+            sum = fmaf(sums[w][g][place(d)], weight, sum);
+        }
+        const u32 head = first_head + g;
+        if (alone) {
+            // Of no keys at all it is 0.
+            o[(u64(row) * heads + head) * head_dim + d] = from_float<T>(total == 0.f ? 0.f : sum / total);
+        } else {
+            const u64 to = u64(blockIdx.x) * heads + head;
+            part_o[to * head_dim + d] = sum;
+            if (d == 0) part_ml[to] = make_float2(top, total);
+        }
+    }
+}
+
+// Grid (rows, heads), a thread a number.
+template <typename T>
+__device__ __forceinline__ void combine(T* o, const float* part_o, const float2* part_ml, const u32* begin, u32 heads, u32 head_dim) {
+    const u32 row = blockIdx.x, head = blockIdx.y, d = threadIdx.x, first = begin[row], end = begin[row + 1];
+    if (end - first == 1 || d >= head_dim) return;
+    float top = LOWEST, total = 0, sum = 0;
+    for (u32 t = first; t < end; t++) top = fmaxf(top, part_ml[u64(t) * heads + head].x);
+#pragma unroll 4
+    for (u32 t = first; t < end; t++) {
+        const u64 from = u64(t) * heads + head;
+        const float2 ml = part_ml[from];
+        const float weight = exp_fast(ml.x - top);
+        total = fmaf(ml.y, weight, total);
+        sum = fmaf(part_o[from * head_dim + d], weight, sum);
+    }
+    o[(u64(row) * heads + head) * head_dim + d] = from_float<T>(sum / total);
+}
+
+// Blocks of (x, y) threads: x go through a row of c numbers, a row each y.
+template <typename T, int V>
+__device__ __forceinline__ void append(T* keys, T* values, const T* k, const T* v, const u32* slots, u32 n, u32 c) {
+    typedef Vec<T, V> Pack;
+    const u32 row = blockIdx.x * blockDim.y + threadIdx.y;
+    if (row >= n) return;
+    const u64 from = u64(row) * c, to = u64(slots[row]) * c;
+    for (u32 i = threadIdx.x; i < c / V; i += blockDim.x) {
+        reinterpret_cast<Pack*>(keys + to)[i] = reinterpret_cast<const Pack*>(k + from)[i];
+        reinterpret_cast<Pack*>(values + to)[i] = reinterpret_cast<const Pack*>(v + from)[i];
+    }
+}
+
+#define ATTEND(T, S, G, NAME, WHOLE)                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(128, 2)                                                                                    \
+    attention_decode_##G##NAME##_##S(T* o, float* part_o, float2* part_ml, const T* q, const T* keys, const T* values, const uint4* tasks,  \
+                                     const uint2* pieces, const u32* begin, u32 heads, u32 kv_heads, u32 head_dim, u32 lanes, float scale) { \
+        attend<T, G, WHOLE>(o, part_o, part_ml, q, keys, values, tasks, pieces, begin, heads, kv_heads, head_dim, lanes, scale);            \
+    }
+#define APPEND(T, S, NAME, V)                                                                                                                \
+    extern "C" __global__ void kv_append##NAME##_##S(T* keys, T* values, const T* k, const T* v, const u32* slots, u32 n, u32 c) {           \
+        append<T, V>(keys, values, k, v, slots, n, c);                                                                                       \
+    }
+#define BOTH_ATTEND(T, S, G) ATTEND(T, S, G, , true) ATTEND(T, S, G, _narrow, false)
+#define KERNELS(T, S)                                                                                                                        \
+    BOTH_ATTEND(T, S, 1) BOTH_ATTEND(T, S, 2) BOTH_ATTEND(T, S, 4) BOTH_ATTEND(T, S, 8)                                                      \
+    APPEND(T, S, , Wide<T>::N) APPEND(T, S, _narrow, 1)                                                                                      \
+    extern "C" __global__ void attention_combine_##S(T* o, const float* part_o, const float2* part_ml, const u32* begin, u32 heads,          \
+                                                     u32 head_dim) {                                                                         \
+        combine(o, part_o, part_ml, begin, heads, head_dim);                                                                                 \
+    }
+FOR_BOTH(KERNELS)
