@@ -157,7 +157,6 @@ __device__ __forceinline__ void gemm(void* c, const bf16* a, const bf16* a_low, 
         cp_wait<STAGES - 2>();
         // The tile is there for all, and all have done with the one before, whose place the next load takes.
         __syncthreads();
-        load();
         const u32 stage = base + step % STAGES * STAGE;
 #pragma unroll
         for (int k0 = 0; k0 < BK; k0 += 16) {
@@ -166,6 +165,8 @@ __device__ __forceinline__ void gemm(void* c, const bf16* a, const bf16* a_low, 
             for (int i = 0; i < 4; i++) fragment<A, true>(left[i], stage, row + i * 16, k0);
 #pragma unroll
             for (int j = 0; j < 4; j++) fragment<B, false>(right[j], stage + TILE, col + j * 16, k0);
+            // The addresses of the next copies are computed while the first fragments are on their way.
+            if (k0 == 0) load();
 #pragma unroll
             for (int i = 0; i < 4; i++)
 #pragma unroll

@@ -27,8 +27,8 @@ const PARTS: Source = source!("gemm_parts");
 const STEP: usize = 32;
 /// Fewest steps worth a block of their own.
 const STEPS: usize = 8;
-/// Blocks that keep a device busy. A constant: how k is cut must not depend on the device.
-const BUSY: usize = 128;
+/// Blocks that keep a device busy, two on each of 108 multiprocessors. A constant: how k is cut must not depend on the device.
+const BUSY: usize = 216;
 /// Shared memory of the bf16 products.
 const SHARED: usize = 64 << 10;
 
@@ -353,3 +353,6 @@ pub(crate) fn column_sums<T: Element>(b: &Cuda<T>, sums: View<'_, f32>, x: View<
         finish(b, sums, partial, parts, None, Accum::Add);
     });
 }
+
+#[cfg(test)]
+mod tests;

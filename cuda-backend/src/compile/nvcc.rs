@@ -1,6 +1,7 @@
 //! NVIDIA's compiler driver.
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, fs, process};
 
 use super::{HEADERS, Source, arch, failed, path};
@@ -21,7 +22,10 @@ pub(super) fn find() -> Option<PathBuf> {
 
 /// The PTX of a source, with its line numbers.
 pub(super) fn compile(nvcc: &Path, source: &Source, capability: (i32, i32)) -> Result<String, Error> {
-    let folder = env::temp_dir().join(format!("proximal-{}-{}", source.name, process::id()));
+    // Two devices of a process may compile the same source at once.
+    static COMPILED: AtomicUsize = AtomicUsize::new(0);
+    let number = COMPILED.fetch_add(1, Ordering::Relaxed);
+    let folder = env::temp_dir().join(format!("proximal-{}-{}-{number}", source.name, process::id()));
     let compiled = in_folder(&folder, nvcc, source, capability);
     let _ = fs::remove_dir_all(&folder);
     compiled

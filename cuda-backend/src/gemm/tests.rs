@@ -1,0 +1,159 @@
+//! What the operations' cases do not have: padded rows, pieces of matrices, split factors. Without a driver they say so and pass.
+use half::bf16;
+use kernel::backend::Memory;
+use kernel::mat::{Accum, Mat};
+
+use super::{Form, View, product, product_split};
+use crate::buffer::Buffer;
+use crate::device::{Cuda, Element};
+use crate::error::Error;
+
+fn device<T: Element>() -> Option<Cuda<T>> {
+    match Cuda::new(0) {
+        Ok(b) => Some(b),
+        Err(Error::NoDriver) => {
+            println!("skipped: there is no CUDA driver");
+            None
+        }
+        Err(e) => panic!("there is a CUDA driver, but {e}"),
+    }
+}
+
+/// Numbers between -1 and 1 that bf16 has exactly.
+fn numbers(seed: u32, n: usize) -> Vec<f32> {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((state >> 24) as f32 - 128.0) / 128.0
+    };
+    (0..n).map(next).collect()
+}
+
+/// A matrix of `stride` columns, NaN beyond column `cols`.
+fn padded(values: &[f32], cols: usize, stride: usize) -> Vec<f32> {
+    let row = |x: &[f32]| [x, &vec![f32::NAN; stride - cols]].concat();
+    values.chunks(cols).flat_map(row).collect()
+}
+
+fn acc<T: Element>(b: &Cuda<T>, values: &[f32], cols: usize) -> Mat<Buffer<f32>> {
+    let mut x = b.acc(values.len() / cols, cols).expect("memory");
+    b.upload(&mut x, values).expect("a copy");
+    x
+}
+
+fn buf<T: Element>(b: &Cuda<T>, values: &[f32], cols: usize) -> Mat<Buffer<T>> {
+    let mut x = b.buf(values.len() / cols, cols).expect("memory");
+    b.narrow(&mut x, &acc(b, values, cols));
+    x
+}
+
+fn read<T: Element>(b: &Cuda<T>, x: &Mat<Buffer<f32>>) -> Vec<f32> {
+    let mut values = vec![0.0; x.len()];
+    b.download(&mut values, x).expect("a copy");
+    values
+}
+
+/// Of its first columns only.
+fn narrower<N>(x: &Mat<Buffer<N>>, cols: usize) -> View<'_, N> {
+    View { cols, ..View::of(x) }
+}
+
+/// op(a) op(b) in f64.
+fn expected(a: &[f32], b: &[f32], form: Form, (m, n, k): (usize, usize, usize)) -> Vec<f64> {
+    let left = |i: usize, p: usize| if form == Form::Tn { a[p * m + i] } else { a[i * k + p] };
+    let right = |p: usize, j: usize| if form == Form::Nt { b[j * k + p] } else { b[p * n + j] };
+    let at = |i: usize, j: usize| {
+        (0..k)
+            .map(|p| f64::from(left(i, p)) * f64::from(right(p, j)))
+            .sum::<f64>()
+    };
+    (0..m * n).map(|c| at(c / n, c % n)).collect()
+}
+
+fn close(found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (&x, y)) in found.iter().zip(expected).enumerate() {
+        assert!((f64::from(x) - y).abs() <= tolerance, "number {i}: {x}, expected {y}");
+    }
+}
+
+/// (rows, cols) of both factors as they lie in memory.
+fn shapes(form: Form, (m, n, k): (usize, usize, usize)) -> [(usize, usize); 2] {
+    let left = if form == Form::Tn { (k, m) } else { (m, k) };
+    let right = if form == Form::Nt { (n, k) } else { (k, n) };
+    [left, right]
+}
+
+/// Every form with rows longer than the matrices are wide: what lies there is neither read nor written.
+fn padding<T: Element>(seed: u32) {
+    let Some(b) = device::<T>() else { return };
+    for form in [Form::Nt, Form::Nn, Form::Tn] {
+        for (size, pad) in [((130, 70, 37), 8), ((70, 131, 530), 8), ((5, 9, 24), 8), ((6, 5, 7), 1)] {
+            let [left, right] = shapes(form, size);
+            let (x, y) = (numbers(seed, left.0 * left.1), numbers(seed + 1, right.0 * right.1));
+            let stride = |cols: usize| cols.next_multiple_of(pad) + pad;
+            let a = buf(&b, &padded(&x, left.1, stride(left.1)), stride(left.1));
+            let w = buf(&b, &padded(&y, right.1, stride(right.1)), stride(right.1));
+            let (m, n, _) = size;
+            let c = acc(&b, &vec![7.0; m * stride(n)], stride(n));
+            let (a, w) = (narrower(&a, left.1), narrower(&w, right.1));
+            product(&b, narrower(&c, n), a, w, form, None, Accum::Add);
+            let found = read(&b, &c);
+            let rows = found.chunks(stride(n));
+            assert!(
+                rows.clone().all(|row| row[n..].iter().all(|&x| x == 7.0)),
+                "{form:?} {size:?}"
+            );
+            let inside: Vec<f32> = rows.flat_map(|row| row[..n].iter().map(|x| x - 7.0)).collect();
+            close(&inside, &expected(&x, &y, form, size), 2e-5);
+        }
+    }
+}
+
+#[test]
+fn padding_is_left_alone_f32() {
+    padding::<f32>(1);
+}
+
+#[test]
+fn padding_is_left_alone_bf16() {
+    padding::<bf16>(2);
+}
+
+#[test]
+fn rows_in_pieces_are_the_same_bits() {
+    let Some(b) = device::<bf16>() else { return };
+    let (m, n, k) = (300, 72, 136);
+    let (x, y) = (numbers(3, m * k), numbers(4, n * k));
+    let (a, w) = (buf(&b, &x, k), buf(&b, &y, k));
+    let (whole, pieces) = (acc(&b, &vec![0.0; m * n], n), acc(&b, &vec![0.0; m * n], n));
+    let (a, w) = (View::of(&a), View::of(&w));
+    product(&b, View::of(&whole), a, w, Form::Nt, None, Accum::Replace);
+    for rows in [0..100, 100..228, 228..300] {
+        let c = View::of(&pieces).rows(rows.clone());
+        product(&b, c, a.rows(rows), w, Form::Nt, None, Accum::Replace);
+    }
+    assert_eq!(read(&b, &whole), read(&b, &pieces));
+}
+
+#[test]
+fn a_factor_in_two_parts_keeps_its_precision() {
+    let Some(b) = device::<bf16>() else { return };
+    for (form, size) in [
+        (Form::Nn, (20, 40, 70)),
+        (Form::Tn, (150, 24, 33)),
+        (Form::Nt, (9, 8, 600)),
+    ] {
+        let [left, right] = shapes(form, size);
+        // Numbers of 16 bits: 8 in each part.
+        let high = numbers(5, left.0 * left.1);
+        let low: Vec<f32> = numbers(6, high.len()).iter().map(|x| x / 512.0).collect();
+        let both: Vec<f32> = high.iter().zip(&low).map(|(x, y)| x + y).collect();
+        let y = numbers(7, right.0 * right.1);
+        let (high, low, w) = (buf(&b, &high, left.1), buf(&b, &low, left.1), buf(&b, &y, right.1));
+        let c = acc(&b, &vec![0.0; size.0 * size.1], size.1);
+        let parts = (View::of(&high), View::of(&low));
+        product_split(&b, View::of(&c), parts, View::of(&w), form, Accum::Replace);
+        close(&read(&b, &c), &expected(&both, &y, form, size), 2e-5);
+    }
+}
