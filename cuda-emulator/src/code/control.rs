@@ -74,23 +74,20 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction, provided: &[&s
 
 fn call(c: &mut Context, operands: &[Operand], provided: &[&str]) -> Result<Op, String> {
     let (results, rest) = match operands {
-        [Operand::List(results), rest @ ..] => (variables(c, results)?, rest),
-        rest => (Vec::new(), rest),
+        [Operand::List(results), rest @ ..] => (results.as_slice(), rest),
+        rest => (&[][..], rest),
     };
     let (callee, arguments) = match rest {
-        [callee, Operand::List(arguments), ..] => (callee, variables(c, arguments)?),
-        [callee, ..] => (callee, Vec::new()),
+        [callee, Operand::List(arguments), ..] => (callee, arguments.as_slice()),
+        [callee, ..] => (callee, &[][..]),
         [] => return Err("nothing is called".into()),
     };
     let callee = match callee {
         Operand::Symbol(name, 0) => match c.numbers.get(name) {
-            Some(&number) => {
-                let routine = &c.program.functions[number as usize];
-                check(&routine.params, &arguments)?;
-                check(&routine.returns, &results)?;
-                Callee::Function(number)
+            Some(&number) => Callee::Function(number),
+            None if provided.contains(&name.as_str()) => {
+                return builtin(name, &variables(c, arguments)?, &variables(c, results)?);
             }
-            None if provided.contains(&name.as_str()) => return builtin(name, &arguments, &results),
             None => {
                 return Err(format!(
                     "the function {name} has no body, and the emulator does not provide it"
@@ -99,6 +96,12 @@ fn call(c: &mut Context, operands: &[Operand], provided: &[&str]) -> Result<Op, 
         },
         register => Callee::Register(c.d(register)?),
     };
+    let (arguments, results) = (variables(c, arguments)?, variables(c, results)?);
+    if let Callee::Function(number) = callee {
+        let routine = &c.program.functions[number as usize];
+        check(&routine.params, &arguments)?;
+        check(&routine.returns, &results)?;
+    }
     Ok(Op::Call(Box::new(Call {
         callee,
         arguments,

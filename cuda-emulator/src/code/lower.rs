@@ -229,7 +229,11 @@ fn layout(c: &mut Context, graph: &Graph, module: &Module) -> Result<Vec<Layout>
     }
     c.program.static_shared = if shared == 0 { 0 } else { static_shared };
     c.program.frame_bytes = frame;
-    c.program.local_bytes = align(local, 16);
+    c.program.local_bytes = if graph.recursive.contains(&true) {
+        align(local, 16)
+    } else {
+        local
+    };
     if graph.recursive.contains(&true) {
         c.program.stack_bytes = RECURSION_STACK;
     }

@@ -20,6 +20,8 @@ mod grid;
 mod matrix;
 mod print;
 mod run;
+#[cfg(test)]
+mod tests;
 mod together;
 mod warp;
 

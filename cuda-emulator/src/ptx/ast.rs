@@ -43,6 +43,8 @@ pub enum Operand {
     Special(String),
     /// `[base + offset]`; the base is a register, a symbol or a number.
     Address(Box<Operand>, i64),
+    /// `[base, {x, y}]` of textures and tensors.
+    Indexed(Box<Operand>, Box<Operand>),
     /// `{a, b, …}`.
     Vector(Vec<Operand>),
     /// `(a, b, …)` of a call.

@@ -294,6 +294,11 @@ impl Body<'_> {
             Token::Punct('[') => {
                 let base = self.operand(line)?;
                 let offset = self.cursor.offset()?;
+                if self.cursor.eat(',') {
+                    let index = self.operand(line)?;
+                    self.cursor.want(']')?;
+                    return Ok(Operand::Indexed(Box::new(base), Box::new(index)));
+                }
                 self.cursor.want(']')?;
                 match base {
                     Operand::Symbol(name, more) => {
