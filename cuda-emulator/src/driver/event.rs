@@ -74,26 +74,25 @@ impl Driver {
     }
 
     fn elapsed(&mut self, start: Event, end: Event) -> Result<f32, Status> {
-        let mut time = [0; 2];
-        for (time, event) in time.iter_mut().zip([start, end]) {
+        for event in [start, end] {
             let state = self.event(event)?;
-            if state.flags & NO_TIMING != 0 {
+            if state.flags & NO_TIMING != 0 || state.record == Record::Never {
                 return Err(Status::INVALID_HANDLE);
             }
-            *time = match state.record {
-                Record::Never => return Err(Status::INVALID_HANDLE),
-                Record::Captured(..) => return Err(Status::CAPTURED_EVENT),
-                Record::Op(op) => {
-                    self.is_done(op)?;
-                    match self.event(event)?.record {
-                        Record::Done(time) => time,
-                        _ => return Err(Status::NOT_READY),
-                    }
-                }
-                Record::Done(time) => time,
-            };
         }
-        Ok((time[1] as f64 - time[0] as f64) as f32 * 1e-6)
+        Ok((self.time(end)? as f64 - self.time(start)? as f64) as f32 * 1e-6)
+    }
+
+    /// The modelled time of an event that is done.
+    fn time(&mut self, event: Event) -> Result<u64, Status> {
+        if let Record::Op(op) = self.event(event)?.record {
+            self.is_done(op)?;
+        }
+        match self.event(event)?.record {
+            Record::Done(time) => Ok(time),
+            Record::Captured(..) => Err(Status::CAPTURED_EVENT),
+            Record::Never | Record::Op(_) => Err(Status::NOT_READY),
+        }
     }
 }
 
