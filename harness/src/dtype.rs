@@ -22,6 +22,15 @@ impl Dtype {
         }
     }
 
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F64 => 8,
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
     /// How a model computed in this is stored.
     pub fn stored(self) -> tensors::Dtype {
         match self {

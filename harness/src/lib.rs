@@ -16,6 +16,7 @@ pub mod log;
 pub mod memory;
 pub mod online;
 pub mod pairs;
+pub mod plan;
 pub mod ppo;
 mod process;
 pub mod reward;

@@ -4,6 +4,7 @@ mod demo;
 mod eval;
 mod generate;
 mod pairs;
+mod plan;
 mod sampling;
 mod train;
 mod verify;
@@ -58,6 +59,8 @@ enum Command {
     Pairs(pairs::Args),
     /// Make a Hugging Face folder of a GGUF file
     Convert(convert::Args),
+    /// How much memory a run takes, by arithmetic
+    Plan(plan::Args),
     /// Check gradient cases on disk against this code's numbers
     Verify(verify::Args),
 }
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Pairs(args) => pairs::run(args),
         Command::Convert(args) => convert::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     result.unwrap_or_else(|error| {

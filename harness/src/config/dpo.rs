@@ -1,6 +1,7 @@
 //! The keys of `proximal dpo`: TRL 1.16's `DPOConfig`, and `ref_model`, which TRL's trainer takes as an argument.
 //!
 //! Where this differs from TRL: `label_smoothing` counts for `sigmoid` and the aot losses too (cDPO).
+use crate::plan::Method;
 use std::path::PathBuf;
 
 use kernel::objective::preference::{Divergence, PairLoss, Preference, Weighting};
@@ -109,6 +110,7 @@ pub type DpoConfig = Config<Dpo>;
 
 impl Trainer for Dpo {
     const COMMAND: &'static str = "dpo";
+    const METHOD: Method = Method::Dpo;
 
     fn shared() -> Shared {
         Shared {

@@ -1,4 +1,5 @@
 //! The keys of `proximal grpo` and `proximal rloo`: TRL 1.16's `GRPOConfig` and `RLOOConfig`.
+use crate::plan::Method;
 use kernel::objective::group::{GroupLoss, GroupPolicy, KlCorrection, Level};
 use model_qwen2::Result;
 
@@ -189,6 +190,7 @@ where
 
 impl Trainer for Grpo {
     const COMMAND: &'static str = "grpo";
+    const METHOD: Method = Method::Grpo;
 
     fn shared() -> Shared {
         shared()
@@ -262,6 +264,7 @@ impl GrpoConfig {
 
 impl Trainer for Rloo {
     const COMMAND: &'static str = "rloo";
+    const METHOD: Method = Method::Grpo;
 
     fn shared() -> Shared {
         shared()

@@ -2,6 +2,7 @@
 //!
 //! Where this differs from TRL: rewards come from reward functions as well as reward models (`reward_funcs`), a completion's
 //! longest length is `max_completion_length` (`response_length` there), and the critic may be a head on the policy's trunk.
+use crate::plan::Method;
 use std::path::PathBuf;
 
 use kernel::objective::kl::Estimator;
@@ -81,6 +82,7 @@ pub type PpoConfig = Config<Ppo>;
 
 impl Trainer for Ppo {
     const COMMAND: &'static str = "ppo";
+    const METHOD: Method = Method::Ppo;
 
     fn shared() -> Shared {
         Shared {

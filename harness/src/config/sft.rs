@@ -2,6 +2,7 @@
 use super::keys::keys;
 use super::value::choice;
 use super::whole::{Config, Trainer};
+use crate::plan::Method;
 use model_qwen2::Result;
 
 choice! {
@@ -61,6 +62,7 @@ pub type SftConfig = Config<Sft>;
 
 impl Trainer for Sft {
     const COMMAND: &'static str = "sft";
+    const METHOD: Method = Method::Sft;
 
     fn validate(config: &Config<Self>) -> Result<()> {
         if config.own.packing && config.own.max_length.is_none() {

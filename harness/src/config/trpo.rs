@@ -1,5 +1,6 @@
 //! The keys of `proximal trpo`. No framework for language models has this trainer, so the names are the paper's and those
 //! of the field's earlier libraries.
+use crate::plan::Method;
 use kernel::objective::ppo::Gae;
 use kernel::trust_region::{LineSearch, Settings};
 use model_qwen2::Result;
@@ -70,6 +71,7 @@ pub type TrpoConfig = Config<Trpo>;
 
 impl Trainer for Trpo {
     const COMMAND: &'static str = "trpo";
+    const METHOD: Method = Method::Trpo;
 
     fn validate(config: &Config<Self>) -> Result<()> {
         config.plan()?;

@@ -3,6 +3,7 @@ use super::keys::{Key, Keys};
 use super::nearest::known;
 use super::shared::{Scheduler, Shared, Strategy, Switches};
 use super::value::Steps;
+use crate::plan::Method;
 use model_qwen2::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 pub trait Trainer: Keys {
     /// The subcommand's name.
     const COMMAND: &'static str;
+    /// What it holds in memory.
+    const METHOD: Method;
 
     /// The shared keys, where this trainer's defaults differ from [`Shared::default`].
     fn shared() -> Shared {

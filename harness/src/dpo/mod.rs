@@ -60,6 +60,7 @@ impl Job for Run<'_> {
             steps: plan.steps(),
             steps_per_epoch: plan.steps_per_epoch(),
             value_head: ValueHead::None,
+            cache_rows: 0,
             notes,
         };
         let (mut session, restored) = Session::open(b, config, place, assets, needs)?;

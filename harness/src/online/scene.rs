@@ -98,6 +98,7 @@ impl Scene {
             },
             steps_per_epoch,
             value_head,
+            cache_rows: rollout.rollout_batch_size * (longest + rollout.max_completion_length).min(room),
             notes,
         };
         let scene = Self {

@@ -20,6 +20,7 @@ use crate::device::{Device, Place};
 use crate::eval::{Answering, ask};
 use crate::log::{Logger, Start};
 use crate::memory::peak_memory;
+use crate::plan::{MemoryPlan, Sizes};
 
 /// What a run came to.
 #[derive(Clone, Debug, Serialize)]
@@ -61,6 +62,8 @@ pub struct Needs {
     pub steps_per_epoch: u64,
     /// Whether the model gets a value head. One that the model's folder lacks begins at zero.
     pub value_head: ValueHead,
+    /// Positions that the KV cache of a rollout has at most; 0 where nothing is generated in training.
+    pub cache_rows: usize,
     /// What the user should know of the data.
     pub notes: Vec<String>,
 }
@@ -175,6 +178,7 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
             dtype(shared).name(),
             place.words,
         ));
+        log.info(&memory(config, &assets.folder.config.kernel, &needs, keep));
         write_config(config)?;
         let session = Self {
             b,
@@ -491,4 +495,24 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         }
         Ok(std::fs::write(&path, text).map_err(model_qwen2::Error::io(&path, "write"))?)
     }
+}
+
+/// What the run holds on its device, at most, in words.
+fn memory<K: Trainer>(config: &Config<K>, model: &kernel::config::Config, needs: &Needs, keep: Keep) -> String {
+    let shared = &config.shared;
+    let sizes = Sizes {
+        dtype: dtype(shared),
+        keep,
+        rows: shared.per_device_train_batch_size * needs.context,
+        context: needs.context,
+        cache_rows: needs.cache_rows,
+    };
+    let plan = MemoryPlan::new(model, K::METHOD, &sizes);
+    let gib = |bytes: u64| format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64);
+    let parts: Vec<_> = plan
+        .parts
+        .iter()
+        .map(|(name, bytes)| format!("{name} {}", gib(*bytes)))
+        .collect();
+    format!("memory by shapes, at most {}: {}", gib(plan.total()), parts.join(", "))
 }

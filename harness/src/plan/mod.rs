@@ -1,0 +1,181 @@
+//! How much memory a run takes: arithmetic, by the code's own allocators over a backend that only counts.
+//!
+//! Counted: what the trainer allocates on its device by shape. Not counted: the working memory of single operations (the head's
+//! chunk of logits: a fixed budget), a driver's own memory, and what an allocator loses to alignment.
+mod ledger;
+
+use kernel::config::{Bias, Config, Head, Rope, RopeScaling};
+use kernel::mat::Use;
+use kernel::params::{Params, Spec, ValueHead};
+use kernel::transformer::{Keep, Model, Workspace};
+
+use crate::dtype::Dtype;
+use ledger::Ledger;
+
+/// What a trainer holds beside the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Inference: working weights only.
+    Generate,
+    /// Supervised fine-tuning.
+    Sft,
+    /// DPO, with the reference in memory.
+    Dpo,
+    /// GRPO or RLOO, with a KL to a reference.
+    Grpo,
+    /// PPO with a value head, with a reference.
+    Ppo,
+    /// TRPO: four vectors of the size of the gradient, and a direction.
+    Trpo,
+}
+
+impl Method {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 6] = [Self::Generate, Self::Sft, Self::Dpo, Self::Grpo, Self::Ppo, Self::Trpo];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Sft => "sft",
+            Self::Dpo => "dpo",
+            Self::Grpo => "grpo",
+            Self::Ppo => "ppo",
+            Self::Trpo => "trpo",
+        }
+    }
+}
+
+/// The sizes of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Compute precision.
+    pub dtype: Dtype,
+    /// What the forward pass keeps.
+    pub keep: Keep,
+    /// Tokens of the largest micro-batch.
+    pub rows: usize,
+    /// Longest sequence.
+    pub context: usize,
+    /// Rows of the KV cache, where the method generates.
+    pub cache_rows: usize,
+}
+
+/// Bytes by what they are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Name and bytes, zeros left out.
+    pub parts: Vec<(&'static str, u64)>,
+}
+
+impl MemoryPlan {
+    /// For a model and a method.
+    pub fn new(config: &Config, method: Method, sizes: &Sizes) -> Self {
+        let head = match method {
+            Method::Ppo => ValueHead::Weight,
+            _ => ValueHead::None,
+        };
+        let training = method != Method::Generate;
+        let usage = if training { Use::Training } else { Use::Inference };
+        let weights = counted(sizes.dtype, |l| {
+            Model::zeros(l, config.clone(), head, sizes.context, usage).map(drop)
+        });
+        let numbers: u64 = Params::specs(config, head).iter().map(count).sum();
+        let accs = |n: u64| if training { n * 4 * numbers } else { 0 };
+        let (vectors, directions) = if method == Method::Trpo { (4, 1) } else { (0, 0) };
+        let references = matches!(method, Method::Dpo | Method::Grpo | Method::Ppo) as u64;
+        let keep = if training { sizes.keep } else { Keep::Nothing };
+        let generates = !matches!(method, Method::Sft | Method::Dpo);
+        let kv = 2 * config.layers * config.kv_heads * config.head_dim * sizes.dtype.bytes();
+        let parts = [
+            ("working weights", weights),
+            ("f32 masters", accs(1)),
+            ("gradients", accs(1)),
+            ("moments", accs(2)),
+            ("reference", references * weights),
+            ("conjugate gradients", accs(vectors) + directions * weights),
+            ("activations", activations(config, head, keep, sizes)),
+            ("KV cache", if generates { (kv * sizes.cache_rows) as u64 } else { 0 }),
+        ];
+        Self {
+            parts: parts.into_iter().filter(|part| part.1 > 0).collect(),
+        }
+    }
+
+    /// Bytes in all.
+    pub fn total(&self) -> u64 {
+        self.parts.iter().map(|part| part.1).sum()
+    }
+
+    /// The largest micro-batch, in tokens, with which a run takes at most `bytes`; none where not even one of one token does.
+    pub fn largest_batch(config: &Config, method: Method, sizes: &Sizes, bytes: u64) -> Option<usize> {
+        let of = |rows| Self::new(config, method, &Sizes { rows, ..*sizes }).total();
+        let (one, two) = (of(1), of(2));
+        // Linear in the rows: every activation has a row for each.
+        let row = (two - one).max(1);
+        (one <= bytes).then(|| ((bytes - one) / row + 1) as usize)
+    }
+}
+
+fn count(spec: &Spec) -> u64 {
+    (spec.shape.0 * spec.shape.1) as u64
+}
+
+fn activations(config: &Config, head: ValueHead, keep: Keep, sizes: &Sizes) -> u64 {
+    let model = Model::zeros(&Ledger::new(sizes.dtype), config.clone(), head, 1, Use::Training);
+    let Ok(model) = model;
+    counted(sizes.dtype, |l| {
+        Workspace::new(l, &model, keep, sizes.rows, sizes.rows).map(drop)
+    })
+}
+
+/// The bytes that `work` allocates.
+fn counted(dtype: Dtype, work: impl FnOnce(&Ledger) -> Result<(), ledger::Never>) -> u64 {
+    let ledger = Ledger::new(dtype);
+    let Ok(()) = work(&ledger);
+    ledger.bytes()
+}
+
+/// Qwen2.5-0.5B's config.json.
+pub fn qwen_0_5b() -> Config {
+    qwen(896, 4864, 24, 14, 2, 151_936, Head::Tied)
+}
+
+/// Qwen2.5-7B's config.json.
+pub fn qwen_7b() -> Config {
+    qwen(3584, 18_944, 28, 28, 4, 152_064, Head::Untied)
+}
+
+fn qwen(
+    hidden: usize,
+    intermediate: usize,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    vocab: usize,
+    head: Head,
+) -> Config {
+    Config {
+        vocab,
+        hidden,
+        intermediate,
+        layers,
+        heads,
+        kv_heads,
+        head_dim: hidden / heads,
+        rms_eps: 1e-6,
+        rope: Rope {
+            theta: 1e6,
+            scaling: RopeScaling::None,
+        },
+        bias: Bias {
+            qkv: true,
+            ..Bias::default()
+        },
+        head,
+        max_positions: 32_768,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+use super::*;
+
+fn sizes(rows: usize) -> Sizes {
+    Sizes {
+        dtype: Dtype::Bf16,
+        keep: Keep::Inputs,
+        rows,
+        context: 1024,
+        cache_rows: 0,
+    }
+}
+
+/// 494,032,768 parameters: 2 bytes of weight, 4 of master, 4 of gradient, 8 of moments each.
+#[test]
+fn parameters_are_counted_by_hand() {
+    let numbers = 494_032_768;
+    let plan = MemoryPlan::new(&qwen_0_5b(), Method::Sft, &sizes(1));
+    let part = |name| plan.parts.iter().find(|p| p.0 == name).expect("a part").1;
+    // With the weights comes the rotary table: 1024 positions of 64 f32.
+    assert_eq!(part("working weights"), 2 * numbers + 4 * 1024 * 64);
+    assert_eq!(part("f32 masters"), 4 * numbers);
+    assert_eq!(part("gradients"), 4 * numbers);
+    assert_eq!(part("moments"), 8 * numbers);
+    let seven: u64 = Params::specs(&qwen_7b(), ValueHead::None).iter().map(count).sum();
+    assert_eq!(seven, 7_615_616_512);
+}
+
+#[test]
+fn generation_holds_weights_and_cache() {
+    let plan = MemoryPlan::new(
+        &qwen_0_5b(),
+        Method::Generate,
+        &Sizes {
+            cache_rows: 1000,
+            ..sizes(1)
+        },
+    );
+    let names: Vec<_> = plan.parts.iter().map(|p| p.0).collect();
+    assert_eq!(names, ["working weights", "activations", "KV cache"]);
+    // 24 layers, 2 heads of 64, keys and values, 2 bytes.
+    assert_eq!(plan.parts[2].1, 1000 * 24 * 2 * 64 * 2 * 2);
+}
+
+#[test]
+fn the_largest_batch_fits_and_one_token_more_does_not() {
+    let config = qwen_0_5b();
+    let room = 24 << 30;
+    let rows = MemoryPlan::largest_batch(&config, Method::Sft, &sizes(1), room).expect("it fits");
+    assert!(rows > 1000, "{rows}");
+    assert!(MemoryPlan::new(&config, Method::Sft, &sizes(rows)).total() <= room);
+    assert!(MemoryPlan::new(&config, Method::Sft, &sizes(rows + 1)).total() > room);
+    assert_eq!(
+        MemoryPlan::largest_batch(&qwen_7b(), Method::Sft, &sizes(1), 80 << 30),
+        None
+    );
+}
