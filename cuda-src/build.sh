@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# cuda-src/build.sh FOLDER: every kernel by NVIDIA's compilers, as a release has them and PROXIMAL_CUDA_KERNELS takes them:
+#   NAME.cu             the source (a build takes only its own)
+#   NAME.ptx            compute_80, with line numbers
+#   NAME.sm_80.cubin    machine code, and NAME.sm_80.txt, what ptxas says of registers and spills; the same for sm_90a
+# Files that are newer than their source and headers are kept. nvcc is that of CUDA_HOME, else toolchain.sh installs one.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+out=$(mkdir -p "${1:?a folder to write to}" && cd "$1" && pwd)
+home=${CUDA_HOME:-$(./toolchain.sh)}
+nvcc=$home/bin/nvcc
+[ -x "$nvcc" ] || { echo "build.sh: $nvcc is not there: CUDA_HOME names no CUDA toolkit" >&2; exit 1; }
+
+one() {
+    local name=$1 nvcc=$2 out=$3 flags=(-std=c++17 -O3 -lineinfo)
+    local newest
+    newest=$(ls -t "$name.cu" ./*.cuh build.sh | head -n 1)
+    if [ "$out/$name.cu" -nt "$newest" ]; then return; fi
+    "$nvcc" "${flags[@]}" --ptx -gencode=arch=compute_80,code=compute_80 "$name.cu" -o "$out/$name.ptx"
+    for arch in 80 90a; do
+        "$nvcc" "${flags[@]}" -cubin -Xptxas -v "-gencode=arch=compute_$arch,code=sm_$arch" "$name.cu" -o "$out/$name.sm_$arch.cubin" 2>"$out/$name.sm_$arch.txt" ||
+            { cat "$out/$name.sm_$arch.txt" >&2; return 1; }
+    done
+    # Last: it says that the others are whole.
+    cp "$name.cu" "$out/$name.cu"
+}
+export -f one
+printf '%s\n' *.cu | sed 's/\.cu$//' | xargs -P 2 -I{} bash -c 'set -euo pipefail; one "$@"' _ {} "$nvcc" "$out"

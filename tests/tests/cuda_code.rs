@@ -1,0 +1,145 @@
+//! The kernels' machine code for sm_80 and sm_90a, by NVIDIA's ptxas and nvdisasm: no spills, no local memory, registers within their
+//! budget, 16-byte accesses and tensor cores where they belong. Needs `PROXIMAL_CUDA_BUILT` and `CUDA_HOME` (`tests/cuda-env.sh`
+//! sets both); without them it says so and passes.
+#![allow(clippy::unwrap_used)]
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+/// What must be in the code of the kernels whose names begin so: each word is found in some instruction.
+#[rustfmt::skip]
+const FACTS: &[(&str, &[&str])] = &[
+    ("narrow_", &["LDG.E.128"]),
+    ("widen_", &["STG.E.128"]),
+];
+
+/// Kernels that may use more than the 128 registers with which two blocks of 256 threads fit a multiprocessor, and how many.
+const REGISTERS: &[(&str, u32)] = &[];
+const BUDGET: u32 = 128;
+
+/// What ptxas says of a kernel.
+#[derive(Default)]
+struct Usage {
+    registers: u32,
+    stack: u32,
+    spills: u32,
+}
+
+fn built() -> Option<(PathBuf, PathBuf)> {
+    let of = |name| env::var_os(name).map(PathBuf::from);
+    let found = of("PROXIMAL_CUDA_BUILT").zip(of("CUDA_HOME"));
+    if found.is_none() {
+        println!("skipped: PROXIMAL_CUDA_BUILT and CUDA_HOME are not set; see tests/cuda-env.sh");
+    }
+    found
+}
+
+/// Files of the folder that end so.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
+    let mut all: Vec<_> = all.filter(|f| f.to_string_lossy().ends_with(ending)).collect();
+    all.sort();
+    assert!(!all.is_empty(), "{}: no *{ending}", folder.display());
+    all
+}
+
+fn usages(report: &str) -> BTreeMap<String, Usage> {
+    let mut all = BTreeMap::new();
+    let mut name = String::new();
+    for line in report.lines() {
+        let number = |after: &str, of: &str| -> Option<u32> {
+            let rest = of.split(after).nth(1)?;
+            rest.split_whitespace().next()?.parse().ok()
+        };
+        if let Some(rest) = line.split("Compiling entry function '").nth(1) {
+            name = rest.split('\'').next().unwrap().to_owned();
+        } else if line.contains("bytes stack frame") {
+            let words: Vec<u32> = line
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|w| w.parse().ok())
+                .collect();
+            let usage: &mut Usage = all.entry(name.clone()).or_default();
+            usage.stack = words[0];
+            usage.spills = words[1] + words[2];
+        } else if let Some(registers) = number("Used ", line) {
+            all.entry(name.clone()).or_default().registers = registers;
+        }
+    }
+    all
+}
+
+#[test]
+fn no_kernel_spills_or_takes_more_registers_than_its_budget() {
+    let Some((folder, _)) = built() else { return };
+    let mut wrong = Vec::new();
+    let mut kernels = 0;
+    for arch in ["sm_80", "sm_90a"] {
+        for file in files(&folder, &format!(".{arch}.txt")) {
+            for (name, usage) in usages(&fs::read_to_string(&file).unwrap()) {
+                kernels += 1;
+                let budget = REGISTERS.iter().find(|r| name.starts_with(r.0)).map_or(BUDGET, |r| r.1);
+                if usage.spills > 0 || usage.stack > 0 || usage.registers == 0 || usage.registers > budget {
+                    wrong.push(format!(
+                        "{arch} {name}: {} bytes spilt, {} of stack, {} registers of {budget}",
+                        usage.spills, usage.stack, usage.registers
+                    ));
+                }
+            }
+        }
+    }
+    println!("{kernels} kernels");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The instructions of each kernel of a cubin.
+fn disassembled(nvdisasm: &Path, cubin: &Path) -> BTreeMap<String, Vec<String>> {
+    let out = Command::new(nvdisasm).arg("-c").arg(cubin).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut name = String::new();
+    for line in String::from_utf8_lossy(&out.stdout).lines() {
+        if let Some(section) = line
+            .trim()
+            .strip_prefix(".section\t.text.")
+            .or(line.trim().strip_prefix(".section .text."))
+        {
+            name = section.split([',', ' ', '\t']).next().unwrap().to_owned();
+        } else if line.contains("/*") && line.trim_end().ends_with(';') {
+            all.entry(name.clone()).or_default().push(line.to_owned());
+        }
+    }
+    all
+}
+
+#[test]
+fn the_code_has_wide_accesses_and_tensor_cores_and_no_local_memory() {
+    let Some((folder, home)) = built() else { return };
+    let nvdisasm = home.join("bin/nvdisasm");
+    let mut wrong = Vec::new();
+    for arch in ["sm_80", "sm_90a"] {
+        let mut seen = vec![0; FACTS.len()];
+        for file in files(&folder, &format!(".{arch}.cubin")) {
+            for (name, code) in disassembled(&nvdisasm, &file) {
+                let has = |word: &str| code.iter().any(|line| line.contains(word));
+                if has(" LDL") || has(" STL") {
+                    wrong.push(format!("{arch} {name}: local memory"));
+                }
+                for ((prefix, words), seen) in FACTS.iter().zip(&mut seen) {
+                    if name.starts_with(prefix) {
+                        *seen += 1;
+                        wrong.extend(
+                            words
+                                .iter()
+                                .filter(|w| !has(w))
+                                .map(|w| format!("{arch} {name}: no {w}")),
+                        );
+                    }
+                }
+            }
+        }
+        let missing = FACTS.iter().zip(&seen).filter(|(_, seen)| **seen == 0);
+        wrong.extend(missing.map(|((prefix, _), _)| format!("{arch}: no kernel begins with {prefix}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
