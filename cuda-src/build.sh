@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # cuda-src/build.sh FOLDER: every kernel by NVIDIA's compilers, as a release has them and PROXIMAL_CUDA_KERNELS takes them:
-#   NAME.cu             the source (a build takes only its own)
+#   NAME.cu             the source, and its headers beside it (a build takes only its own)
 #   NAME.ptx            compute_80, with line numbers
 #   NAME.sm_80.cubin    machine code, and NAME.sm_80.txt, what ptxas says of registers and spills; the same for sm_90a
 # Files that are newer than their source and headers are kept. nvcc is that of CUDA_HOME, else toolchain.sh installs one.
@@ -25,4 +25,5 @@ one() {
     cp "$name.cu" "$out/$name.cu"
 }
 export -f one
+cp ./*.cuh "$out"
 printf '%s\n' *.cu | sed 's/\.cu$//' | xargs -P 2 -I{} bash -c 'set -euo pipefail; one "$@"' _ {} "$nvcc" "$out"

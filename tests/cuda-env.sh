@@ -21,6 +21,8 @@ ln -sf ../release/libcuda_emulator.so "$library/libcuda.so"
 
 # The toolkit's own libraries follow: NVRTC.
 printf 'export CUDA_HOME=%q\n' "$home"
+# For the tests of the machine code.
+printf 'export PROXIMAL_CUDA_BUILT=%q\n' "$target/cuda-kernels"
 printf 'export PROXIMAL_CUDA_CACHE=%q\n' "$target/cuda-cache"
 printf 'export CUDA_EMULATOR_PTXAS=%q\n' "$home/bin/ptxas"
 printf 'export LD_LIBRARY_PATH=%q\n' "$library:$home/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::CudaModule;
 use cudarc::nvrtc::Ptx;
 
-use super::{Source, failed};
+use super::{HEADERS, Source, failed};
 use crate::error::Error;
 
 /// The module of a source from a folder of compiled kernels: the device's own cubin where the folder and the driver have it, else PTX,
@@ -17,14 +17,15 @@ pub(super) fn module(
     source: &Source,
     load: impl Fn(Ptx) -> Result<Arc<CudaModule>, Error>,
 ) -> Result<Arc<CudaModule>, Error> {
-    let copy = folder.join(format!("{}.cu", source.name));
-    let text = fs::read_to_string(&copy).map_err(|e| failed(source, format!("{}: {e}", copy.display())))?;
-    if text != source.text {
-        let what = format!(
-            "{} was made for another version: its source is not the one of this build",
-            copy.display()
-        );
-        return Err(failed(source, what));
+    let own = (format!("{}.cu", source.name), source.text);
+    let headers = HEADERS.iter().map(|(name, text)| ((*name).to_owned(), *text));
+    for (name, text) in headers.chain([own]) {
+        let copy = folder.join(name);
+        let found = fs::read_to_string(&copy).map_err(|e| failed(source, format!("{}: {e}", copy.display())))?;
+        if found != text {
+            let what = "is not the source of this build: the folder was made for another version";
+            return Err(failed(source, format!("{} {what}", copy.display())));
+        }
     }
     let arch = match capability {
         (9, 0) => "sm_90a".to_owned(),
