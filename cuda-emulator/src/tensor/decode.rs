@@ -81,6 +81,10 @@ fn multiply(rest: &[&str]) -> Result<Tensor, String> {
     let [d, a, b, c] = types else { return refuse() };
     let element = |name| or_refuse(Element::parse(name));
     let shape = or_refuse(Shape::parse(shape))?;
+    // Only wmma mixes accumulators.
+    if c != d {
+        return refuse();
+    }
     or_refuse(Mma::new(
         shape,
         element(d)?,

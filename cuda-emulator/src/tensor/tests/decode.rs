@@ -7,6 +7,8 @@ fn refused() {
         "mma.sync.aligned.m16n8k16.col.col.f32.bf16.bf16.f32",
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.f16.f32",
         "mma.sync.aligned.m16n8k16.row.col.f16.bf16.bf16.f16",
+        "mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f32",
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f16",
         "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32",
         "mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32",
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16",

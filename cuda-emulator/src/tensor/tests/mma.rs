@@ -3,15 +3,13 @@ use super::{Numbers, mma};
 use crate::arith::half::{from_f16, to_bf16, to_f16};
 use crate::arith::{Lanes, Wide};
 
-const NARROW: [&str; 16] = [
+const NARROW: [&str; 14] = [
     "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
     "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32",
     "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
     "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32",
     "mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16",
     "mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16",
-    "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f16",
-    "mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f32",
     "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
     "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32",
     "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32",
@@ -52,7 +50,7 @@ fn every_type_agrees_with_the_product_element_by_element() {
 /// Any bits at all: infinities, NaNs, subnormals.
 #[test]
 fn special_numbers_agree_too() {
-    for opcode in &NARROW[..10] {
+    for opcode in &NARROW[..8] {
         let mma = mma(opcode);
         let mut numbers = Numbers(9);
         for _ in 0..50 {
@@ -76,11 +74,11 @@ fn a_single_product_lands_where_it_belongs() {
         let mma = mma(opcode);
         let put = |fragment: Fragment, place: (usize, usize), value: u32| -> Vec<Lanes> {
             let p = fragment.element.per_register();
-            let mut registers = vec![[0; 32]; fragment.registers()];
-            for lane in 0..32 {
-                for i in 0..fragment.elements() {
+            let mut registers: Vec<Lanes> = vec![[0; 32]; fragment.registers()];
+            for i in 0..fragment.elements() {
+                for (lane, cell) in registers[i / p].iter_mut().enumerate() {
                     if fragment.place(lane, i) == place {
-                        registers[i / p][lane] |= value << (32 / p * (i % p));
+                        *cell |= value << (32 / p * (i % p));
                     }
                 }
             }
