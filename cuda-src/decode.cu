@@ -14,6 +14,8 @@
 #include "common.cuh"
 
 static constexpr u32 SPLIT = 1024, WARPS = 4, KEYS = 4, MAX_DIM = 128;
+// The row of no task: there may be more of them than are needed.
+static constexpr u32 NONE = ~0u;
 // Below any score, and finite: the difference of two of them is a number.
 static constexpr float LOWEST = -1e38f;
 
@@ -56,6 +58,7 @@ __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, con
     const u32 first_head = kv_head * group + part * G, heads_here = min(u32(G), group - part * G);
     const uint4 task = tasks[blockIdx.x];
     const u32 row = task.x, len = task.w;
+    if (row == NONE) return;
     for (u32 j = task.y + warp; j < task.z; j += WARPS) {
         const uint2 piece = pieces[j];
         const u32 end = j + 1 < task.z ? pieces[j + 1].y : len;

@@ -23,6 +23,18 @@ impl Index {
         Ok(Self { device, host })
     }
 
+    /// Other values, in the same memory if they fit.
+    pub(crate) fn refill<E: Element>(&mut self, b: &Cuda<E>, values: &[u32]) -> Result<(), Error> {
+        if values.len() > self.device.len() {
+            *self = Self::new(b, values)?;
+            return Ok(());
+        }
+        self.device.write(b, values)?;
+        self.host.clear();
+        self.host.extend_from_slice(values);
+        Ok(())
+    }
+
     /// How many.
     pub(crate) fn len(&self) -> usize {
         self.host.len()
@@ -50,6 +62,7 @@ impl Index {
 impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
     /// Zeros. A buffer of no numbers holds one all the same: the driver gives no empty ones.
     pub(crate) fn zeroed<E: Element>(b: &Cuda<E>, len: usize) -> Result<Self, Error> {
+        b.send();
         let asked = len.saturating_mul(size_of::<T>());
         let slice = b.stream.alloc_zeros(len.max(1));
         let slice = slice.map_err(|e| b.driver("allocating", asked, e))?;
@@ -69,20 +82,10 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
         if values.is_empty() {
             return Ok(());
         }
+        b.send();
         let mut view = self.slice.slice_mut(..values.len());
         let copied = b.stream.memcpy_htod(values, &mut view);
         copied.map_err(|e| b.driver("copying to the device", 0, e))
-    }
-
-    /// The first `len` numbers = those of `src`, on the device.
-    pub(crate) fn copy_from<E: Element>(&mut self, b: &Cuda<E>, src: &Self, len: usize) -> Result<(), Error> {
-        if len == 0 {
-            return Ok(());
-        }
-        let (from, mut to) = (src.slice.slice(..len), self.slice.slice_mut(..len));
-        b.stream
-            .memcpy_dtod(&from, &mut to)
-            .map_err(|e| b.driver("copying on the device", 0, e))
     }
 
     /// The first `len` numbers = 0.
@@ -90,12 +93,14 @@ impl<T: DeviceRepr + ValidAsZeroBits> Buffer<T> {
         if len == 0 {
             return Ok(());
         }
+        b.send();
         let mut view = self.slice.slice_mut(..len);
         b.stream.memset_zeros(&mut view).map_err(|e| b.driver("zeroing", 0, e))
     }
 
     /// Device to host, from the first number on; waits for the work before it and reports its faults.
     pub(crate) fn read<E: Element>(&self, b: &Cuda<E>, values: &mut [T]) -> Result<(), Error> {
+        b.send();
         b.check()?;
         if !values.is_empty() {
             let view = self.slice.slice(..values.len());

@@ -11,6 +11,10 @@ use crate::{head, linear};
 impl<T: Element> Decode for Cuda<T> {
     type Cache = Cache<T>;
 
+    fn together(&self, work: impl FnOnce()) {
+        Cuda::together(self, work);
+    }
+
     fn cache(&self, shape: CacheShape) -> Result<Cache<T>, Error> {
         Cache::new(self, shape)
     }

@@ -11,6 +11,7 @@ use half::bf16;
 use crate::buffer::Buffer;
 use crate::compile::{self, Source};
 use crate::error::Error;
+use crate::graph::Tape;
 
 /// A number that the CUDA backend computes in: f32 or bf16.
 pub trait Element: DeviceRepr + ValidAsZeroBits + bytemuck::Pod + Default + Send + Sync + 'static {
@@ -33,6 +34,7 @@ pub struct Cuda<T: Element> {
     loaded: Mutex<Loaded>,
     rooms: Mutex<HashMap<&'static str, Buffer<u8>>>,
     fault: Mutex<Option<Error>>,
+    pub(crate) tape: Mutex<Tape>,
     element: PhantomData<T>,
 }
 
@@ -73,6 +75,7 @@ impl<T: Element> Cuda<T> {
             loaded: Mutex::default(),
             rooms: Mutex::default(),
             fault: Mutex::default(),
+            tape: Mutex::default(),
             element: PhantomData,
         })
     }
@@ -129,6 +132,8 @@ impl<T: Element> Cuda<T> {
         let mut room = match rooms.remove(name) {
             Some(room) if room.len() >= bytes => room,
             old => {
+                // Launches that wait may use it.
+                self.send();
                 drop(old);
                 self.keep(Buffer::zeroed(self, bytes))?
             }
@@ -167,6 +172,6 @@ pub(crate) fn driver(doing: &str, error: DriverError) -> Error {
 }
 
 /// A panic while one of these is held leaves no state that the next user would misread.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

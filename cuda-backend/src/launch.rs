@@ -1,13 +1,12 @@
 //! A checked kernel launch.
-use core::ffi::c_void;
-
-use cudarc::driver::{result, sys};
+use cudarc::driver::sys;
 use kernel::mat::Mat;
 
 use crate::buffer::{Buffer, Index};
 use crate::compile::Source;
 use crate::device::{Cuda, Element, driver};
 use crate::error::Error;
+use crate::graph::Ready;
 
 /// Most blocks in y and z.
 const MAX_YZ: usize = 65535;
@@ -164,28 +163,18 @@ impl<T: Element> Launch<'_, T> {
             });
         }
         let f = self.b.function(self.source, &self.name)?;
-        let fail = |e| driver(&format!("launching {}", self.name), e);
         if self.shared > PLAIN_SHARED {
             let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            f.set_attribute(most, self.shared as i32).map_err(fail)?;
+            let set = f.set_attribute(most, self.shared as i32);
+            set.map_err(|e| driver(&format!("launching {}", self.name), e))?;
         }
-        let mut args: Vec<*mut c_void> = self
-            .args
-            .iter()
-            .map(|a| core::ptr::from_ref(a) as *mut c_void)
-            .collect();
-        // SAFETY: the arguments are in the order and of the types of the kernel's signature, which stands beside each call; the
-        // buffers behind the addresses outlive the launch, because memory is freed on the same stream.
-        unsafe {
-            result::launch_kernel(
-                f.cu_function(),
-                (x as u32, y as u32, z as u32),
-                self.block.into(),
-                self.shared as u32,
-                self.b.stream.cu_stream(),
-                &mut args,
-            )
-        }
-        .map_err(fail)
+        let ready = Ready::new(
+            &f,
+            (x as u32, y as u32, z as u32),
+            self.block,
+            self.shared as u32,
+            self.args,
+        );
+        self.b.put(&self.name, ready)
     }
 }

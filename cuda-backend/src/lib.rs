@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`device`], [`error`] | the device, its one stream, its faults |
 //! | [`compile`] | from the sources in `cuda-src` to loaded modules: shipped, by nvcc, by NVRTC |
-//! | [`launch`], [`buffer`] | a checked kernel launch; device memory |
+//! | [`launch`], [`graph`], [`buffer`] | a checked kernel launch; launches replayed as one; device memory |
 //! | [`memory`], [`rows`], [`vector`], [`gemm`], [`linear`], [`attention`], [`decode`], [`head`], [`sample`], [`surrogate`] | the operations |
 //! | [`ops`], [`tangent`] | the traits that spread over several of them |
 //!
@@ -19,6 +19,7 @@ mod decode;
 mod device;
 mod error;
 mod gemm;
+mod graph;
 mod head;
 mod launch;
 mod linear;

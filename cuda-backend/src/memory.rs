@@ -13,6 +13,8 @@ use crate::error::Error;
 const SOURCE: Source = source!("memory");
 /// Numbers that a block converts.
 const BLOCK: usize = 1024;
+/// Bytes that a block copies.
+const COPIED: usize = 4096;
 
 fn zeros<T: Element, N: DeviceRepr + ValidAsZeroBits>(
     b: &Cuda<T>,
@@ -60,6 +62,10 @@ impl<T: Element> Memory for Cuda<T> {
         Index::new(self, values)
     }
 
+    fn refill(&self, index: &mut Index, values: &[u32]) -> Result<(), Error> {
+        index.refill(self, values)
+    }
+
     fn tree(&self, segments: &[Segment]) -> Result<Tree, Error> {
         Tree::new(self, segments)
     }
@@ -95,7 +101,14 @@ impl<T: Element> Memory for Cuda<T> {
     #[track_caller]
     fn copy(&self, dst: &mut Mat<Buffer<T>>, src: &Mat<Buffer<T>>) {
         check_shape("copy", "dst", dst.shape(), src.shape());
-        self.keep(dst.data.copy_from(self, &src.data, src.len()));
+        let n = src.len();
+        self.typed(&SOURCE, "copy")
+            .grid([n.div_ceil(COPIED / size_of::<T>()), 1, 1])
+            .block(256)
+            .arg(dst)
+            .arg(src)
+            .size(n)
+            .launch();
     }
 
     fn zero(&self, x: &mut Mat<Buffer<f32>>) {

@@ -1,5 +1,5 @@
 //! The KV cache, and attention of one new row a sequence over it.
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use kernel::backend::{CacheShape, Paths};
 use kernel::mat::{Mat, check_shape};
@@ -7,7 +7,7 @@ use kernel::mat::{Mat, check_shape};
 use super::plan::Plan;
 use crate::buffer::{Buffer, Index};
 use crate::compile::{Source, source};
-use crate::device::{Cuda, Element};
+use crate::device::{Cuda, Element, lock};
 use crate::error::Error;
 use crate::rows::{VECTOR, block_of, row_of};
 
@@ -22,8 +22,8 @@ pub struct Cache<T> {
     shape: CacheShape,
     keys: Buffer<T>,
     values: Buffer<T>,
-    slots: Option<Index>,
-    plan: Mutex<Option<Plan>>,
+    slots: Index,
+    plan: Mutex<Plan>,
 }
 
 impl<T: Element> Cache<T> {
@@ -35,8 +35,8 @@ impl<T: Element> Cache<T> {
             shape,
             keys: Buffer::zeroed(b, numbers)?,
             values: Buffer::zeroed(b, numbers)?,
-            slots: None,
-            plan: Mutex::default(),
+            slots: Index::new(b, &[])?,
+            plan: Mutex::new(Plan::new(b)?),
         })
     }
 
@@ -72,11 +72,10 @@ pub(crate) fn append<T: Element>(
     check_shape("kv_append", "v", v.shape(), k.shape());
     let [keys, values] = cache.layer("kv_append", layer);
     // The layers of a step put their rows into the same slots.
-    if cache.slots.as_ref().is_none_or(|held| held.values() != slots) {
-        cache.slots = b.keep(Index::new(b, slots));
+    if cache.slots.values() != slots {
+        b.keep(cache.slots.refill(b, slots));
+        cache.slots.check("kv_append", cache.shape.rows);
     }
-    let Some(slots) = &cache.slots else { return };
-    slots.check("kv_append", cache.shape.rows);
     let (width, vectors) = row_of::<T>(c, usize::MAX);
     let (along, rows) = block_of(vectors, 256, 256);
     b.typed(&SOURCE, &format!("kv_append{width}"))
@@ -86,7 +85,7 @@ pub(crate) fn append<T: Element>(
         .arg(values)
         .arg(k)
         .arg(v)
-        .arg(slots)
+        .arg(&cache.slots)
         .size(n)
         .size(c)
         .launch();
@@ -107,12 +106,11 @@ pub(crate) fn attention<T: Element>(
     check_shape("attention_decode", "o", o.shape(), q.shape());
     assert!(d <= MAX_DIM, "attention_decode: heads of {d}, at most {MAX_DIM}");
     let [keys, values] = cache.layer("attention_decode", layer);
-    let mut held = cache.plan.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut plan = lock(&cache.plan);
     // The layers of a step go along the same paths.
-    if held.as_ref().is_none_or(|plan| plan.paths() != paths) {
-        *held = b.keep(Plan::new(b, paths, cache.shape.rows));
+    if plan.paths() != paths {
+        b.keep(plan.refill(b, paths, cache.shape.rows));
     }
-    let Some(plan) = &*held else { return };
 
     let (width, vectors) = row_of::<T>(d, usize::MAX);
     let lanes = if width.is_empty() {
@@ -144,7 +142,7 @@ pub(crate) fn attention<T: Element>(
             .size(lanes.next_power_of_two())
             .arg(heads.scale() as f32)
             .launch();
-        if plan.tasks > paths.rows() {
+        if plan.splits {
             b.typed(&SOURCE, "attention_combine")
                 .grid([paths.rows(), h, 1])
                 .block(d.next_multiple_of(32) as u32)

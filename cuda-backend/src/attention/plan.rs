@@ -12,35 +12,48 @@ const LONGEST: usize = 1024;
 const TASKS: usize = 16;
 /// Words of a task: row, first piece, end of its pieces, positions.
 const TASK: usize = 4;
+/// The row of no task.
+const NONE: u32 = u32::MAX;
 
-/// The tasks of a step's paths, on the device: `tasks` of them, then the pieces of consecutive cache rows (first cache row, position in
-/// the task), then for each row where its tasks begin.
+/// The tasks of a step's paths, on the device: for each row where its tasks begin, then room for `tasks` of them, then the pieces of
+/// consecutive cache rows (first cache row, position in the task). What the launch is told changes only where the number of rows does, or
+/// where the tasks outgrow their room: so a step is most often the launches of the one before.
 pub(crate) struct Plan {
-    /// How many.
+    /// Tasks there is room for; the last ones are [`NONE`].
     pub tasks: usize,
-    pieces: usize,
+    /// Whether a row has more than one.
+    pub splits: bool,
     paths: Paths,
     device: Buffer<u32>,
 }
 
 impl Plan {
+    /// No paths.
+    pub(crate) fn new<T: Element>(b: &Cuda<T>) -> Result<Self, Error> {
+        Ok(Self {
+            tasks: 0,
+            splits: false,
+            paths: Paths::new(),
+            device: Buffer::zeroed(b, 0)?,
+        })
+    }
+
     /// The tasks of these paths over a cache of so many rows. Panics where a path leaves it.
     #[track_caller]
-    pub(crate) fn new<T: Element>(b: &Cuda<T>, paths: &Paths, rows: usize) -> Result<Self, Error> {
+    pub(crate) fn refill<T: Element>(&mut self, b: &Cuda<T>, paths: &Paths, rows: usize) -> Result<(), Error> {
         let lists = Lists::new(paths, rows);
-        let (tasks, pieces) = (lists.tasks.len(), lists.pieces.len());
-        let words: Vec<u32> = (lists.tasks.into_iter().flatten())
-            .chain(lists.pieces.into_iter().flatten())
-            .chain(lists.begin)
-            .collect();
-        let device = Buffer::copied(b, &words)?;
-        let paths = paths.clone();
-        Ok(Self {
-            tasks,
-            pieces,
-            paths,
-            device,
-        })
+        self.paths.clone_from(paths);
+        self.splits = lists.tasks.len() > paths.rows();
+        self.tasks = room(lists.tasks.len());
+        let mut words = lists.begin;
+        words.resize(self.tasks_from(), 0);
+        words.extend(lists.tasks.iter().flatten());
+        words.resize(self.pieces_from(), NONE);
+        words.extend(lists.pieces.iter().flatten());
+        if words.len() > self.device.len() {
+            self.device = Buffer::zeroed(b, words.len().next_power_of_two())?;
+        }
+        self.device.write(b, &words)
     }
 
     /// What it was made of.
@@ -48,19 +61,40 @@ impl Plan {
         &self.paths
     }
 
+    /// The address of where the rows' tasks begin.
+    pub(crate) fn begin_at(&self) -> u64 {
+        self.device.address()
+    }
+
     /// The address of the tasks.
     pub(crate) fn tasks_at(&self) -> u64 {
-        self.device.address()
+        self.at(self.tasks_from())
     }
 
     /// The address of the pieces.
     pub(crate) fn pieces_at(&self) -> u64 {
-        self.tasks_at() + (self.tasks * TASK * size_of::<u32>()) as u64
+        self.at(self.pieces_from())
     }
 
-    /// The address of where the rows' tasks begin.
-    pub(crate) fn begin_at(&self) -> u64 {
-        self.pieces_at() + (self.pieces * 2 * size_of::<u32>()) as u64
+    fn at(&self, word: usize) -> u64 {
+        self.device.address() + (word * size_of::<u32>()) as u64
+    }
+
+    fn tasks_from(&self) -> usize {
+        (self.paths.rows() + 1).next_multiple_of(TASK)
+    }
+
+    fn pieces_from(&self) -> usize {
+        self.tasks_from() + self.tasks * TASK
+    }
+}
+
+/// Room for so many tasks.
+fn room(tasks: usize) -> usize {
+    if tasks <= 64 {
+        tasks.next_power_of_two()
+    } else {
+        tasks.next_multiple_of(64)
     }
 }
 

@@ -66,6 +66,12 @@ pub trait Decode: Ops {
     /// Keys and values of every layer.
     type Cache;
 
+    /// Runs `work`, operations alone. A device may put them off until it returns, and replay them as one where they are those of
+    /// an earlier step.
+    fn together(&self, work: impl FnOnce()) {
+        work();
+    }
+
     /// An empty cache. Errors: out of memory.
     fn cache(&self, shape: CacheShape) -> Result<Self::Cache, Self::Error>;
     /// Puts row i of k and v (n, K D) into cache row `slots[i]` of the layer.

@@ -30,6 +30,11 @@ pub trait Memory {
     fn weight(&self, rows: usize, cols: usize, usage: Use) -> Result<Mat<Self::Weight>, Self::Error>;
     /// Indices on the device.
     fn index(&self, values: &[u32]) -> Result<Self::Index, Self::Error>;
+    /// Other indices in `index`: where a device can, in the same memory.
+    fn refill(&self, index: &mut Self::Index, values: &[u32]) -> Result<(), Self::Error> {
+        *index = self.index(values)?;
+        Ok(())
+    }
     /// A checked batch's segments on the device.
     fn tree(&self, segments: &[Segment]) -> Result<Self::Tree, Self::Error>;
 

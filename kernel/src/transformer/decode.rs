@@ -78,11 +78,28 @@ impl Seq {
     }
 }
 
+/// What a step's rows are, on the device, in memory that is kept.
+struct Step<B: Decode> {
+    ids: B::Index,
+    positions: B::Index,
+    /// The rows whose logits are asked for.
+    last: B::Index,
+}
+
+impl<B: Decode> Step<B> {
+    fn refill(&mut self, b: &B, ids: &[u32], positions: &[u32], last: &[u32]) -> Result<(), B::Error> {
+        b.refill(&mut self.ids, ids)?;
+        b.refill(&mut self.positions, positions)?;
+        b.refill(&mut self.last, last)
+    }
+}
+
 /// A KV cache with the sequences in it. Logits of a row are the same whatever the other rows of a step are, where the
 /// backend is batch-invariant.
 pub struct Decoder<B: Decode> {
     cache: B::Cache,
     ws: Workspace<B>,
+    step: Step<B>,
     z: Mat<B::Acc>,
     z_rows: usize,
     seqs: Vec<Option<Seq>>,
@@ -104,6 +121,11 @@ impl<B: Decode> Decoder<B> {
         Ok(Self {
             cache,
             ws: Workspace::new(b, model, Keep::Nothing, 1, 1)?,
+            step: Step {
+                ids: b.index(&[])?,
+                positions: b.index(&[])?,
+                last: b.index(&[])?,
+            },
             z: b.acc(1, model.config.vocab)?,
             z_rows: 1,
             seqs: Vec::new(),
@@ -164,11 +186,11 @@ impl<B: Decode> Decoder<B> {
         }
         let last: Vec<u32> = batch.segments().iter().map(|s| (s.start + s.len - 1) as u32).collect();
         let heads = model.heads();
-        let (ids_dev, positions) = (b.index(batch.ids())?, b.index(batch.positions())?);
+        self.step.refill(b, batch.ids(), batch.positions(), &last)?;
         let tree = b.tree(batch.segments())?;
-        self.ws.fit(b, model, batch.tokens(), prompts.len())?;
-        let cache = &mut self.cache;
-        model.layers(b, &mut self.ws, &ids_dev, &positions, |layer, a| {
+        self.fit(b, model, batch.tokens(), prompts.len())?;
+        let (step, cache) = (&self.step, &mut self.cache);
+        model.layers(b, &mut self.ws, &step.ids, &step.positions, |layer, a| {
             let qkv = Qkv {
                 q: &a.q,
                 k: &a.k,
@@ -177,7 +199,8 @@ impl<B: Decode> Decoder<B> {
             b.attention(&mut a.o, &mut a.lse, qkv, &tree, heads);
             b.kv_append(cache, &a.k, &a.v, layer, &slots);
         });
-        self.read_logits(b, model, &last)?;
+        model.logits_of(b, &mut self.ws, &mut self.z, &step.last);
+        download(b, &mut self.logits, &self.z)?;
         Ok(ids)
     }
 
@@ -225,15 +248,18 @@ impl<B: Decode> Decoder<B> {
             self.paths.push(seq.spans.iter().copied());
             self.seqs[id.0] = Some(seq);
         }
-        let (ids_dev, positions) = (b.index(tokens)?, b.index(&positions)?);
-        self.ws.fit(b, model, ids.len(), ids.len())?;
-        let (cache, paths) = (&mut self.cache, &self.paths);
-        model.layers(b, &mut self.ws, &ids_dev, &positions, |layer, a| {
-            b.kv_append(cache, &a.k, &a.v, layer, &slots);
-            b.attention_decode(&mut a.o, &a.q, cache, layer, paths);
-        });
         let rows: Vec<u32> = (0..ids.len() as u32).collect();
-        self.read_logits(b, model, &rows)?;
+        self.step.refill(b, tokens, &positions, &rows)?;
+        self.fit(b, model, ids.len(), ids.len())?;
+        let (step, cache, paths, ws, z) = (&self.step, &mut self.cache, &self.paths, &mut self.ws, &mut self.z);
+        b.together(|| {
+            model.layers(b, ws, &step.ids, &step.positions, |layer, a| {
+                b.kv_append(cache, &a.k, &a.v, layer, &slots);
+                b.attention_decode(&mut a.o, &a.q, cache, layer, paths);
+            });
+            model.logits_of(b, ws, z, &step.last);
+        });
+        download(b, &mut self.logits, &self.z)?;
         Ok(())
     }
 
@@ -304,19 +330,25 @@ impl<B: Decode> Decoder<B> {
         }
     }
 
-    /// Logits of the given rows of the last forward pass.
-    fn read_logits(&mut self, b: &B, model: &Model<B>, rows: &[u32]) -> Result<(), B::Error> {
-        let n = rows.len();
-        if n > self.z_rows {
-            self.z = b.acc(n, model.config.vocab)?;
-            self.z_rows = n;
+    /// Room for so many rows, and for the logits of so many.
+    fn fit(&mut self, b: &B, model: &Model<B>, rows: usize, logits: usize) -> Result<(), B::Error> {
+        self.ws.fit(b, model, rows, logits)?;
+        if logits > self.z_rows {
+            self.z = b.acc(logits, model.config.vocab)?;
+            self.z_rows = logits;
         }
-        self.z.rows = n;
-        let last = model.config.layers % self.ws.inputs.len();
-        let t = &mut self.ws.top;
-        b.gather(&mut t.x, &self.ws.inputs[last], &b.index(rows)?);
-        b.rmsnorm(&mut t.h, &mut t.rstd, &t.x, &model.weights.norm, model.config.rms_eps);
-        b.logits(&mut self.z, &t.h, model.head());
-        download(b, &mut self.logits, &self.z)
+        self.z.rows = logits;
+        Ok(())
+    }
+}
+
+impl<B: Decode> Model<B> {
+    /// Logits of these rows of the last forward pass.
+    fn logits_of(&self, b: &B, ws: &mut Workspace<B>, z: &mut Mat<B::Acc>, rows: &B::Index) {
+        let last = self.config.layers % ws.inputs.len();
+        let t = &mut ws.top;
+        b.gather(&mut t.x, &ws.inputs[last], rows);
+        b.rmsnorm(&mut t.h, &mut t.rstd, &t.x, &self.weights.norm, self.config.rms_eps);
+        b.logits(z, &t.h, self.head());
     }
 }
