@@ -8,9 +8,9 @@
 //! Memory that a launch uses must live until the launches are out: what is dropped inside is dropped after an allocation, which sends them.
 use core::ffi::c_void;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cudarc::driver::{CudaFunction, CudaGraph, CudaStream, DriverError, result, sys};
-use std::sync::Arc;
 
 use crate::device::{Cuda, Element, driver, lock};
 use crate::error::Error;
@@ -32,8 +32,7 @@ pub(crate) struct Ready {
 impl Ready {
     pub(crate) fn new(f: &CudaFunction, grid: (u32, u32, u32), block: [u32; 3], shared: u32, args: Vec<u64>) -> Self {
         Self {
-            // SAFETY: the handle is only kept; the function outlives it in the device's table.
-            function: unsafe { f.cu_function() } as usize,
+            function: f.cu_function() as usize,
             grid,
             block: block.into(),
             shared,

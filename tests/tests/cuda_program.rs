@@ -54,7 +54,12 @@ fn holds(case: &Path, dtype: Dtype, micro_batch: Option<usize>) {
         micro_batch,
     };
     let report = verify(case, &options, Target::Cuda).unwrap();
-    let failed: Vec<_> = report.rows.iter().filter(|r| !r.ok).map(|r| (&r.name, r.error)).collect();
+    let failed: Vec<_> = report
+        .rows
+        .iter()
+        .filter(|r| !r.ok)
+        .map(|r| (&r.name, r.error))
+        .collect();
     assert!(report.ok, "{} {dtype:?} {micro_batch:?}: {failed:?}", case.display());
 }
 
@@ -95,16 +100,25 @@ fn same_on_both(args: &[&str], tolerance: f64) {
         .map(|i| json!({ "prompt": format!("question {i}"), "chosen": "yes ".repeat(1 + i % 3), "rejected": "abcdefgh"[..1 + (5 * i) % 8] }))
         .collect();
     lab.rows("pairs.jsonl", &pairs);
-    let prompts: Vec<_> = (0..8).map(|i| json!({ "prompt": format!("say {}", "xyz".repeat(i % 5)) })).collect();
+    let prompts: Vec<_> = (0..8)
+        .map(|i| json!({ "prompt": format!("say {}", "xyz".repeat(i % 5)) }))
+        .collect();
     lab.rows("prompts.jsonl", &prompts);
     let run = |device: &str| {
         let device = format!("--device={device}");
         let common = ["--model=../model", "--output_dir=out", "--logging_steps=1", &device];
-        let ran: Ran = lab.command(&device[9..], &[args, &common].concat()).output().unwrap().into();
+        let ran: Ran = lab
+            .command(&device[9..], &[args, &common].concat())
+            .output()
+            .unwrap()
+            .into();
         ran.good();
         let folder = lab.path(&device[9..]).join("out");
         let completions = folder.join("completions.jsonl");
-        let drawn = completions.is_file().then(|| read_rows(&completions)).unwrap_or_default();
+        let drawn = completions
+            .is_file()
+            .then(|| read_rows(&completions))
+            .unwrap_or_default();
         (read_rows(&folder.join("metrics.jsonl")), drawn)
     };
     let ((cpu, cpu_drawn), (cuda, cuda_drawn)) = (run("cpu"), run("cuda"));
@@ -113,7 +127,9 @@ fn same_on_both(args: &[&str], tolerance: f64) {
     for (a, b) in cpu.iter().zip(&cuda) {
         for (key, x) in a.as_object().unwrap() {
             let timed = ["second", "memory", "time"].iter().any(|word| key.contains(word));
-            let (Some(x), false) = (x.as_f64(), timed) else { continue };
+            let (Some(x), false) = (x.as_f64(), timed) else {
+                continue;
+            };
             let y = b[key].as_f64().unwrap_or_else(|| panic!("{key} is missing in {b}"));
             let error = (x - y).abs() / x.abs().max(0.01);
             assert!(error <= tolerance, "{key}: {x} on the CPU, {y} on CUDA, in {a}");
@@ -153,12 +169,18 @@ fn ten_steps_of_sft_in_bf16() {
 #[test]
 fn a_step_of_dpo() {
     let data = ["--dataset.path=../pairs.jsonl", "--max_steps=2", "--learning_rate=1e-3"];
-    same_on_both(&[&["dpo"], &data[..], &["--per_device_train_batch_size=4"]].concat(), 1e-4);
+    same_on_both(
+        &[&["dpo"], &data[..], &["--per_device_train_batch_size=4"]].concat(),
+        1e-4,
+    );
 }
 
 #[test]
 fn a_step_of_grpo_with_its_rollouts() {
-    same_on_both(&[&["grpo"], &ONLINE[..], &["--num_generations=4", "--beta=0.04"]].concat(), 1e-3);
+    same_on_both(
+        &[&["grpo"], &ONLINE[..], &["--num_generations=4", "--beta=0.04"]].concat(),
+        1e-3,
+    );
 }
 
 #[test]
