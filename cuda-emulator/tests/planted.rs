@@ -1,6 +1,7 @@
 //! Planted bugs: each must be reported, with its kind and its line, and its sound twin must not, over several orders of blocks
 //! and warps. The sources in `planted/` are compiled by NVIDIA's compiler: set `NVCC` to its path. Without it this file says so
 //! and checks nothing; the same classes are checked without a compiler in the unit tests of `memory`.
+#![allow(clippy::unwrap_used)]
 
 use cuda_emulator::engine::{Engine, Kernel, Launch, Options};
 use cuda_emulator::fault::{Fault, FaultKind};

@@ -1,4 +1,23 @@
 //! What was executed and moved, and the bound model over it.
+//!
+//! All counts are exact: they depend on the program, its launch and its data, not on the order of blocks and warps nor on the
+//! host's threads. Where lanes of a warp go apart is decided by the data too, so the count of a warp's instructions is as exact.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | this one | the counters |
+//! | [`banks`] | passes through the banks of shared memory |
+//! | [`bound`] | the bound model |
+//! | [`report`] | the sums of launches by kernel and shape: JSON, a table |
+
+pub mod banks;
+pub mod bound;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+pub use banks::wavefronts;
+pub use bound::{Bound, Rates, bound};
 
 /// Number of instruction classes.
 pub const CLASSES: usize = 15;
@@ -141,34 +160,4 @@ impl Counters {
         self.barriers += other.barriers;
         self.divergent += other.divergent;
     }
-}
-
-/// Passes through the 32 banks of shared memory that a request takes, and that it would take without conflicts.
-///
-/// Lanes take part 32 at a time for accesses of up to 4 bytes, 16 for 8, 8 for 16. In such a phase a bank gives one of its
-/// 4-byte words in a pass, to all lanes that want it.
-pub fn wavefronts(mask: u32, addresses: &[u64; 32], bytes: u32) -> (u64, u64) {
-    let unit = u64::from(bytes.max(4));
-    let per = (128 / unit) as usize;
-    let (mut passes, mut ideal) = (0, 0);
-    for phase in (0..32).step_by(per) {
-        let lanes = (phase..phase + per).filter(|i| mask >> i & 1 != 0);
-        let mut seen = [0u64; 32];
-        let mut n = 0;
-        // An aligned access covers the same banks as every other one in its place of the 128 bytes.
-        let mut load = [0u8; 32];
-        for i in lanes {
-            let word = addresses[i] / unit;
-            if !seen[..n].contains(&word) {
-                seen[n] = word;
-                n += 1;
-                load[word as usize % per] += 1;
-            }
-        }
-        if n > 0 {
-            passes += u64::from(load.into_iter().max().unwrap_or(0));
-            ideal += 1;
-        }
-    }
-    (passes, ideal)
 }

@@ -3,15 +3,17 @@
 use super::abi::Context;
 use super::host::State;
 use super::memory::Kind;
+use super::occupancy;
 use super::state::{Driver, try_lock};
 use super::status::Status;
 use super::work::Launch;
 use crate::counters::Counters;
+use crate::counters::report::{Report, Shape};
 use crate::engine::Engine;
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 struct Settings {
     trace: bool,
@@ -99,25 +101,55 @@ pub fn load_error(text: &str) {
     eprintln!("[cuda-emulator] {text}");
 }
 
+/// What was counted, by kernel and shape, for the file that `CUDA_EMULATOR_COUNTERS` names.
+static COUNTED: Mutex<(Report, u32)> = Mutex::new((Report::new(), 80));
+
 /// The counters of one launch.
 pub fn counters(engine: &Engine, launch: &Launch, counters: &Counters) {
-    let _ = (engine, launch, counters, &settings().counters);
+    if settings().counters.is_none() {
+        return;
+    }
+    let kernel = &launch.kernel;
+    let threads = launch.block.iter().product();
+    let shape = Shape {
+        kernel: kernel.name.clone(),
+        grid: launch.grid,
+        block: launch.block,
+        shared: kernel.static_shared + launch.shared,
+        registers: kernel.registers,
+        resident: occupancy::blocks(kernel, threads, launch.shared, engine.options.arch),
+    };
+    if let Ok(mut counted) = COUNTED.lock() {
+        counted.0.add(shape, counters);
+        counted.1 = engine.options.arch;
+    }
+}
+
+/// Appends what was counted since the last time.
+fn write_counters() {
+    if let Some(path) = &settings().counters
+        && let Ok(mut counted) = COUNTED.try_lock()
+    {
+        let (report, arch) = &mut *counted;
+        append(path, &std::mem::take(report).json(*arch));
+    }
 }
 
 unsafe extern "C" {
     fn atexit(callback: extern "C" fn()) -> i32;
 }
 
-/// Looks for leaks when the process ends.
+/// Looks for leaks and writes the counters when the process ends.
 pub fn at_exit() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     // SAFETY: the callback is a function of this library, which is not unloaded before the process ends.
     ONCE.call_once(|| unsafe {
-        atexit(leaks_at_exit);
+        atexit(end_of_process);
     });
 }
 
-extern "C" fn leaks_at_exit() {
+extern "C" fn end_of_process() {
+    write_counters();
     if let Some(mut guard) = try_lock()
         && let Some(driver) = guard.as_mut()
     {

@@ -134,26 +134,39 @@ impl Cell {
         self.0 & other.0 & BYTES != 0 && self.0 & other.0 & STRONG == 0
     }
 
-    /// Whether all the common bytes of a cell of this warp belong to that lane (`other` is of one lane).
+    /// The lane that a byte belongs to; none where several touched it.
     #[inline(always)]
-    pub fn same_lane(self, other: Cell) -> bool {
-        let common = self.bytes() & other.bytes();
+    pub fn owner(self, byte: u32) -> Option<u32> {
         match self.who() {
-            Who::One => self.lane() == other.lane(),
-            Who::Pair => match (common & 3 != 0, common & 12 != 0) {
-                (true, false) => other.lane() == self.lane(),
-                (false, true) => other.lane() == self.lane() + 1,
-                _ => false,
-            },
-            Who::Quad => common.is_power_of_two() && other.lane() == self.lane() + common.trailing_zeros(),
-            _ => false,
+            Who::One => Some(self.lane()),
+            Who::Pair => Some(self.lane() + byte / 2),
+            Who::Quad => Some(self.lane() + byte),
+            _ => None,
         }
     }
 
-    /// One cell for this and a later access of the same warp and clock to the other bytes of the word, if it can be said.
+    /// Whether the common bytes of two cells of one warp belong to the same lanes.
+    #[inline]
+    pub fn same_lanes(self, other: Cell) -> bool {
+        if self.who() == Who::One && other.who() == Who::One {
+            return self.lane() == other.lane();
+        }
+        let common = self.bytes() & other.bytes();
+        let same = |k: u32| self.owner(k).is_some() && self.owner(k) == other.owner(k);
+        (0..4).filter(|k| common >> k & 1 != 0).all(same)
+    }
+
+    /// One cell for this and a later access of the same warp and clock, to other bytes of the word or by the same lanes, if one
+    /// cell can say it.
     #[inline(always)]
     pub fn joined(self, later: Cell) -> Option<Cell> {
-        if (self.0 ^ later.0) & !(BYTES | 0x1f << LANE | 7 << WHO) != 0 || self.bytes() & later.bytes() != 0 {
+        if (self.0 ^ later.0) & !(BYTES | 0x1f << LANE | 7 << WHO) != 0 {
+            return None;
+        }
+        if later.bytes() & !self.bytes() == 0 && self.same_lanes(later) {
+            return Some(self);
+        }
+        if self.bytes() & later.bytes() != 0 {
             return None;
         }
         let bytes = self.bytes() | later.bytes();

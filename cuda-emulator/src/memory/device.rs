@@ -317,7 +317,7 @@ impl Device {
             if address < a.address {
                 a.address - address
             } else {
-                (address + bytes).saturating_sub(a.address + a.bytes)
+                address.saturating_add(bytes).saturating_sub(a.address + a.bytes)
             }
         };
         let Some(a) = self.slabs.iter().map(|s| s.what).min_by_key(|a| (distance(a), !a.live)) else {

@@ -26,6 +26,8 @@ mod race;
 mod scratch;
 mod shadow;
 mod shared;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 pub use block::BlockMemory;

@@ -84,7 +84,14 @@ impl Judge<'_> {
         if old.warp() != new.warp() {
             return !c.after_warp(self.published, new.warp(), old.warp(), old.clock());
         }
-        !old.same_lane(new) && !c.after_lane(new.warp(), new.lane(), old.lane(), old.clock())
+        if old.same_lanes(new) {
+            return false;
+        }
+        let common = old.bytes() & new.bytes();
+        (0..4).filter(|k| common >> k & 1 != 0).any(|k| {
+            let (before, now) = (old.owner(k), new.owner(k).unwrap_or(new.lane()));
+            before != Some(now) && !c.after_lane(new.warp(), now, before.unwrap_or(old.lane()), old.clock())
+        })
     }
 
     /// Whether a write races with the readers that a cell of global memory stands for.
@@ -141,7 +148,7 @@ impl Judge<'_> {
             let after = old.who() != Who::Warps && c.after_warp(self.published, new.warp(), old.warp(), old.clock());
             return if after { new } else { several(Who::Warps) };
         }
-        if old.clock() != new.clock() || common == new.bytes() && old.same_lane(new) && old.who() == new.who() {
+        if old.clock() != new.clock() || common == new.bytes() && old.same_lanes(new) && old.who() == new.who() {
             return new;
         }
         old.joined(new).unwrap_or_else(|| several(Who::Lanes))
