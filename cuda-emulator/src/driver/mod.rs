@@ -11,11 +11,12 @@
 //! | `queue`, `work`, `perform` | what was issued and has not run, what it does, running it; `timing`: the modelled clock |
 //! | [`context`], [`device`], [`stream`], [`event`], [`capture`], [`graph`] | objects of the API, each with its functions |
 //! | [`memory`], [`pool`], [`copy`], [`pointer`], `host` | memory |
-//! | [`module`], [`launch`], [`occupancy`] | code |
+//! | [`module`], [`launch`], [`occupancy`], `assembler` | code |
 //! | [`entry`] | initialisation, versions, names of errors, addresses of functions |
 //! | `report` | what is said on stderr; leaks |
 
 pub mod abi;
+mod assembler;
 pub mod capture;
 pub mod context;
 pub mod copy;

@@ -1,6 +1,7 @@
 //! Modules and functions.
 
 use super::abi::{Chars, Context, Function, Image, Module, Out, Text, Words};
+use super::assembler;
 use super::device::{Architecture, DEFAULT_SHARED, THREADS};
 use super::exports::exports;
 use super::report;
@@ -59,11 +60,11 @@ fn target_number(target: &str) -> Option<u32> {
 impl Driver {
     /// Loads PTX; an error comes with a text for the log.
     fn load(&mut self, context: Context, ptx: &str) -> Result<Module, (Status, String)> {
-        let code = self
-            .engine
-            .load(ptx)
-            .map_err(|e| (Status::INVALID_PTX, e.to_string()))?;
+        let loaded = self.engine.load(ptx);
+        let mut code = loaded.map_err(|e| (Status::INVALID_PTX, e.to_string()))?;
         let arch = self.engine.options.arch;
+        let ptxas = self.engine.options.ptxas.as_deref();
+        let assembled = ptxas.map(|ptxas| assembler::registers(ptxas, &code.target, ptx));
         let refusal = if code.ptx_version > NEWEST_PTX {
             let ((major, minor), (newest, _)) = (code.ptx_version, NEWEST_PTX);
             Some((
@@ -75,12 +76,19 @@ impl Driver {
                 Status::INVALID_PTX,
                 format!("the target {} is not for this device, sm_{arch}", code.target),
             ))
+        } else if let Some(Err(text)) = &assembled {
+            Some((Status::INVALID_PTX, text.clone()))
         } else {
             None
         };
         if let Some(refusal) = refusal {
             self.engine.unload(&code);
             return Err(refusal);
+        }
+        for (name, count) in assembled.and_then(Result::ok).into_iter().flatten() {
+            if let Some(kernel) = code.kernels.get_mut(&name) {
+                kernel.registers = Some(count);
+            }
         }
         let module = Module::number(self.number());
         self.modules.insert(

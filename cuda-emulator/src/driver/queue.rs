@@ -11,6 +11,9 @@ use super::abi::{Context, Stream};
 use super::work::Work;
 use std::collections::{BTreeMap, BTreeSet};
 
+#[cfg(test)]
+mod tests;
+
 /// Number of an operation, in the order of issue.
 pub type OpId = u64;
 
