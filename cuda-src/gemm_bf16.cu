@@ -152,25 +152,35 @@ __device__ __forceinline__ void gemm(void* c, const bf16* a, const bf16* a_low, 
 #pragma unroll
             for (int e = 0; e < 4; e++) sum[i][j][e] = 0.f;
 
+    // A warp whose part of the tile lies outside of c only copies.
+    const bool inside = t.row + row < m && t.col + col < n;
+    u32 left[4][4], right[4][4];
+    auto fetch = [&](u32 stage, u32 k0) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) fragment<A, true>(left[i], stage, row + i * 16, k0);
+#pragma unroll
+        for (int j = 0; j < 4; j++) fragment<B, false>(right[j], stage + TILE, col + j * 16, k0);
+    };
+    auto multiply = [&]() {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+#pragma unroll
+            for (int j = 0; j < 8; j++) mma_bf16(sum[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+    };
+
     for (int s = 0; s < STAGES - 1; s++) load();
     for (u32 step = steps.from; step < steps.to; step++) {
         cp_wait<STAGES - 2>();
         // The tile is there for all, and all have done with the one before, whose place the next load takes.
         __syncthreads();
         const u32 stage = base + step % STAGES * STAGE;
-#pragma unroll
-        for (int k0 = 0; k0 < BK; k0 += 16) {
-            u32 left[4][4], right[4][4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) fragment<A, true>(left[i], stage, row + i * 16, k0);
-#pragma unroll
-            for (int j = 0; j < 4; j++) fragment<B, false>(right[j], stage + TILE, col + j * 16, k0);
-            // The addresses of the next copies are computed while the first fragments are on their way.
-            if (k0 == 0) load();
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-#pragma unroll
-                for (int j = 0; j < 8; j++) mma_bf16(sum[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+        if (inside) fetch(stage, 0);
+        // The addresses of the next copies are computed while the first fragments are on their way.
+        load();
+        if (inside) {
+            multiply();
+            fetch(stage, 16);
+            multiply();
         }
     }
     __syncthreads();

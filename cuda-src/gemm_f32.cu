@@ -82,6 +82,8 @@ __device__ __forceinline__ void gemm(float* c, const float* a, const float* b, c
     // A warp has 32 x 64 of the tile, a thread 4 rows and 4 columns of each quarter of that.
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 row = warp / 2 * 32 + lane / 8 * 4, col = warp % 2 * 64 + lane % 8 * 4;
+    // A warp whose part lies outside of c only copies.
+    const bool inside = t.row + warp / 2 * 32 < m && t.col + warp % 2 * 64 < n;
     float sum[8][8];
 #pragma unroll
     for (int i = 0; i < 8; i++)
@@ -102,6 +104,7 @@ __device__ __forceinline__ void gemm(float* c, const float* a, const float* b, c
             load_a.load();
             load_b.load();
         }
+        if (!inside) continue;
         // More at once would need more registers than two blocks have.
 #pragma unroll 2
         for (int k0 = 0; k0 < BK; k0++) {

@@ -30,7 +30,9 @@ __device__ __forceinline__ void finish(C* c, const float* partial, const T* bias
 
 template <typename T> __device__ __forceinline__ void column_sums(float* partial, const T* x, u32 m, u32 n, u32 ldx, u32 stride) {
     constexpr int V = Wide<T>::N, WARPS = 8;
-    __shared__ __align__(16) float shared[WARPS][32 * V + 4];
+    // A lane's first four columns, then, 16 banks on, its last four: neither stores nor loads meet.
+    constexpr int HALF = 128 + 16;
+    __shared__ __align__(16) float shared[WARPS][V / 4 * HALF];
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 first = blockIdx.x * 32 * V, col = first + lane * V;
     const bool wide = aligned(x, ldx) && col + V <= n;
@@ -49,12 +51,12 @@ template <typename T> __device__ __forceinline__ void column_sums(float* partial
         }
     }
 #pragma unroll
-    for (int j = 0; j < V; j += 4) *reinterpret_cast<Vec<float, 4>*>(&shared[warp][lane * V + j]) = {sum[j], sum[j + 1], sum[j + 2], sum[j + 3]};
+    for (int j = 0; j < V; j += 4) *reinterpret_cast<Vec<float, 4>*>(&shared[warp][j / 4 * HALF + lane * 4]) = {sum[j], sum[j + 1], sum[j + 2], sum[j + 3]};
     __syncthreads();
     for (u32 j = threadIdx.x; j < 32 * V && first + j < n; j += WARPS * 32) {
         float all = 0.f;
 #pragma unroll
-        for (int w = 0; w < WARPS; w++) all += shared[w][j];
+        for (int w = 0; w < WARPS; w++) all += shared[w][j % V / 4 * HALF + j / V * 4 + j % 4];
         partial[u64(blockIdx.y) * stride + first + j] = all;
     }
 }

@@ -83,7 +83,8 @@ __device__ __forceinline__ void skinny(void* y, const bf16* x, const bf16* w, co
         __syncthreads();
     }
     for (u32 at = threadIdx.x; at < ROWS * COLS; at += WARPS * 32) {
-        const u32 row = at / ROWS, col = at % ROWS;
+        // Neighbouring rows would meet in a bank, every fourth do not.
+        const u32 i = at / ROWS, row = i / 8 * 8 + i % 2 * 4 + i % 8 / 2, col = at % ROWS;
         float all = 0.f;
 #pragma unroll
         for (int v = 0; v < WARPS / 2; v++) all += sums[v][row][col];
@@ -111,11 +112,34 @@ __device__ __forceinline__ float4 floats(const float* p, bool valid) {
     return make_float4(__uint_as_float(v.x), __uint_as_float(v.y), __uint_as_float(v.z), __uint_as_float(v.w));
 }
 
-// 4 rows of w by X rows of x; a lane has 4 k of a run.
+// to[i] = the sum of x[i] over the lanes. Half of what is left goes to the lane across, half comes from there, until a lane has its share.
+template <int N> __device__ __forceinline__ void warp_sums(float* to, float (&x)[N]) {
+    const u32 lane = threadIdx.x % 32;
+    int n = N;
+#pragma unroll
+    for (int d = 16; d > 0; d /= 2) {
+        if (n == 1) {
+            x[0] += __shfl_xor_sync(FULL_MASK, x[0], d);
+            continue;
+        }
+        n /= 2;
+        const bool upper = lane & d;
+#pragma unroll
+        for (int i = 0; i < N / 2; i++) {
+            if (i >= n) break;
+            const float mine = upper ? x[i + n] : x[i], other = upper ? x[i] : x[i + n];
+            x[i] = mine + __shfl_xor_sync(FULL_MASK, other, d);
+        }
+    }
+    constexpr int EACH = N > 32 ? N / 32 : 1, SAME = N < 32 ? 32 / N : 1;
+    if (lane % SAME == 0) *reinterpret_cast<Vec<float, EACH>*>(to + lane / SAME * EACH) = *reinterpret_cast<const Vec<float, EACH>*>(x);
+}
+
+// 8 rows of w by X rows of x; a lane has 4 k of a run.
 template <int X>
 __device__ __forceinline__ void skinny(float* y, const float* x, const float* w, const float* bias, u32 m, u32 n, u32 k, u32 ldx, u32 ldw, u32 ldy, bool add) {
-    constexpr int ROWS = 4, ALL = ROWS * X;
-    __shared__ float sums[WARPS][ALL];
+    constexpr int ROWS = 8, ALL = ROWS * X;
+    __shared__ __align__(16) float sums[WARPS][ALL];
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 first = blockIdx.x * ROWS;
     float sum[ALL] = {};
@@ -136,11 +160,7 @@ __device__ __forceinline__ void skinny(float* y, const float* x, const float* w,
             }
         }
     }
-#pragma unroll
-    for (int i = 0; i < ALL; i++) {
-        const float all = warp_sum(sum[i]);
-        if (lane == 0) sums[warp][i] = all;
-    }
+    warp_sums(sums[warp], sum);
     __syncthreads();
     if (threadIdx.x < ALL) {
         float all = 0.f;

@@ -249,7 +249,7 @@ impl<T: Element> Product<'_, T> {
                 ("skinny_64", (64, 32)),
             ]
         } else {
-            &[("skinny_1", (1, 4)), ("skinny_4", (4, 4)), ("skinny_16", (16, 4))]
+            &[("skinny_1", (1, 8)), ("skinny_4", (4, 8)), ("skinny_16", (16, 8))]
         };
         let &(name, tile) = kernels.iter().find(|(_, tile)| m <= tile.0).filter(|_| fits)?;
         Some(Kernel {

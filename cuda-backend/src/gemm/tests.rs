@@ -120,6 +120,35 @@ fn padding_is_left_alone_bf16() {
     padding::<bf16>(2);
 }
 
+/// Every number of rows around those that the kernels for few rows are made for.
+fn few_rows<T: Element>(seed: u32) {
+    let Some(b) = device::<T>() else { return };
+    for m in [1, 2, 4, 5, 8, 9, 16, 17, 32, 33, 64, 65] {
+        for (n, k) in [(1, 8), (33, 40), (20, 1096)] {
+            let (x, y, z) = (numbers(seed, m * k), numbers(seed + 1, n * k), numbers(seed + 2, n));
+            let (a, w, bias) = (buf(&b, &x, k), buf(&b, &y, k), buf(&b, &z, n));
+            let c = acc(&b, &vec![3.0; m * n], n);
+            let (c_all, a, w) = (View::of(&c), View::of(&a), View::of(&w));
+            product(&b, c_all, a, w, Form::Nt, Some(&bias), Accum::Add);
+            let mut sums = expected(&x, &y, Form::Nt, (m, n, k));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum += 3.0 + f64::from(z[i % n]);
+            }
+            close(&read(&b, &c), &sums, 2e-5);
+        }
+    }
+}
+
+#[test]
+fn few_rows_are_products_f32() {
+    few_rows::<f32>(8);
+}
+
+#[test]
+fn few_rows_are_products_bf16() {
+    few_rows::<bf16>(11);
+}
+
 #[test]
 fn rows_in_pieces_are_the_same_bits() {
     let Some(b) = device::<bf16>() else { return };
