@@ -26,16 +26,17 @@ pub enum Unary {
     Rsqrt,
 }
 
+/// 1.5 * 2^52: adding it rounds to a whole number.
+const ROUNDER: f64 = 6_755_399_441_055_744.0;
+
 /// `2^x`
 #[inline(always)]
 pub(super) fn ex2(x: f32) -> f32 {
-    // Beyond these the result is 0 or infinite in f32.
-    let y = (if x > -200.0 {
-        if x < 200.0 { x } else { 200.0 }
-    } else {
-        -200.0
-    }) as f64;
-    let whole = (y + 6_755_399_441_055_744.0) - 6_755_399_441_055_744.0;
+    // Beyond these the result is 0 or infinite in f32. A NaN is put back at the end.
+    let y = x.max(-200.0).min(200.0) as f64;
+    // The sum's low bits are the nearest whole number: no conversion, so that the loop over lanes is one of vectors.
+    let rounded = y + ROUNDER;
+    let whole = rounded - ROUNDER;
     let t = (y - whole) * core::f64::consts::LN_2;
     // e^t for |t| <= ln(2)/2 by its series; the first term left out is below 2^-47.
     let mut sum = 1.0 / 39_916_800.0;
@@ -54,7 +55,7 @@ pub(super) fn ex2(x: f32) -> f32 {
     ] {
         sum = sum * t + factor;
     }
-    let scale = f64::from_bits(((whole as i32 + 1023) as u64) << 52);
+    let scale = f64::from_bits(rounded.to_bits().wrapping_add(1023) << 52);
     let result = (sum * scale) as f32;
     if x.is_nan() { x } else { result }
 }
@@ -69,7 +70,12 @@ vectorised! {
     pub fn unary(op: Unary, mode: Mode, a: &Lanes) -> Lanes {
         let each = |f: fn(f64) -> f64| map1(a, |a| finish(f(flush(f32::from_bits(a), mode.subnormals) as f64) as f32, mode));
         match op {
-            Unary::Ex2 => map1(a, |a| finish(ex2(flush(f32::from_bits(a), mode.subnormals)), mode)),
+            Unary::Ex2 => {
+                // One loop for each step: the modes do not get into the loop of vectors.
+                let x = map1(a, |a| flush(f32::from_bits(a), mode.subnormals));
+                let y = map1(&x, ex2);
+                map1(&y, |y| finish(y, mode))
+            }
             Unary::Rcp => map1(a, |a| finish(1.0 / flush(f32::from_bits(a), mode.subnormals), mode)),
             Unary::Sqrt => map1(a, |a| finish(flush(f32::from_bits(a), mode.subnormals).sqrt(), mode)),
             Unary::Rsqrt => {

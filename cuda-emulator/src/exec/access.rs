@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::execute::space_of;
 use super::warp::{Warp, lanes};
+use crate::arith::simd::{map1, map2};
 use crate::code::{self, Atomic, CopyAsync, Inst, NONE, Op, PARAM_WINDOW, Slot, Space};
 use crate::fault::{Cause, FaultKind};
 use crate::memory::{self, Access, Order, Raw};
@@ -84,20 +85,30 @@ impl Block<'_, '_> {
 
     /// The kernel's parameters.
     fn load_param(&self, at: &[u64; 32], bytes: u32, m: u32, base: u64, raw: &mut Raw) -> Result<(), Box<Cause>> {
+        let first = at[m.trailing_zeros() as usize];
+        let uniform = at.iter().all(|&a| a == first);
         for lane in lanes(m) {
             let offset = at[lane].wrapping_sub(base) as usize;
-            let Some(data) = offset
+            let data = offset
                 .checked_add(bytes as usize)
-                .and_then(|end| self.launch.params.get(offset..end))
-            else {
+                .and_then(|end| self.launch.params.get(offset..end));
+            let Some(data) = data else {
                 let size = self.launch.params.len();
                 let message = format!("{bytes} bytes at offset {offset} of {size} bytes of parameters");
                 return Err(Cause::new(FaultKind::OutOfBounds, lane as u32, message));
             };
-            for (i, chunk) in data.chunks(4).enumerate() {
+            for (row, chunk) in raw.iter_mut().zip(data.chunks(4)) {
                 let mut word = [0; 4];
                 word[..chunk.len()].copy_from_slice(chunk);
-                raw[i][lane] = u32::from_le_bytes(word);
+                let word = u32::from_le_bytes(word);
+                if uniform {
+                    *row = [word; 32];
+                } else {
+                    row[lane] = word;
+                }
+            }
+            if uniform {
+                break;
             }
         }
         Ok(())
@@ -107,7 +118,7 @@ impl Block<'_, '_> {
         let offset = at[m.trailing_zeros() as usize] as usize;
         for (i, row) in raw.iter_mut().enumerate().take(bytes.div_ceil(4) as usize) {
             let shift = 8 * (offset % 4);
-            *row = w.frame[offset / 4 + i].map(|word| word >> shift);
+            *row = map1(&w.frame[offset / 4 + i], |word| word >> shift);
         }
         if bytes < 4 {
             raw[0] = raw[0].map(|word| word & ((1 << (8 * bytes)) - 1));
@@ -234,8 +245,8 @@ fn unpack(w: &mut Warp, a: &code::Access, m: u32, raw: &Raw) {
         for (row, &slot) in raw.iter().zip(&a.slots) {
             match slot {
                 Slot::R(r) => w.set_r(m, r, row),
-                Slot::D(d) if a.signed => w.set_d(m, d, &row.map(|v| v as i32 as u64)),
-                Slot::D(d) => w.set_d(m, d, &row.map(u64::from)),
+                Slot::D(d) if a.signed => w.set_d(m, d, &map1(row, |v| v as i32 as u64)),
+                Slot::D(d) => w.set_d(m, d, &map1(row, u64::from)),
                 Slot::None => {}
             }
         }
@@ -243,7 +254,7 @@ fn unpack(w: &mut Warp, a: &code::Access, m: u32, raw: &Raw) {
     }
     if a.element >= 8 {
         for (words, &slot) in raw.chunks(2).zip(&a.slots) {
-            let value = std::array::from_fn(|i| u64::from(words[0][i]) | u64::from(words[1][i]) << 32);
+            let value = map2(&words[0], &words[1], |low, high| u64::from(low) | u64::from(high) << 32);
             match slot {
                 Slot::D(d) => w.set_d(m, d, &value),
                 Slot::R(r) => w.set_r(m, r, &words[0]),
@@ -257,7 +268,7 @@ fn unpack(w: &mut Warp, a: &code::Access, m: u32, raw: &Raw) {
     for (n, &slot) in a.slots.iter().enumerate() {
         let at = n as u32 * bits;
         let word = &raw[(at / 32) as usize];
-        let value = word.map(|v| {
+        let value = map1(word, |v| {
             let v = v >> (at % 32) << (32 - bits);
             if a.signed {
                 (v as i32 >> (32 - bits)) as u32
@@ -267,8 +278,8 @@ fn unpack(w: &mut Warp, a: &code::Access, m: u32, raw: &Raw) {
         });
         match slot {
             Slot::R(r) => w.set_r(m, r, &value),
-            Slot::D(d) if a.signed => w.set_d(m, d, &value.map(|v| v as i32 as u64)),
-            Slot::D(d) => w.set_d(m, d, &value.map(u64::from)),
+            Slot::D(d) if a.signed => w.set_d(m, d, &map1(&value, |v| v as i32 as u64)),
+            Slot::D(d) => w.set_d(m, d, &map1(&value, u64::from)),
             Slot::None => {}
         }
     }
@@ -280,7 +291,7 @@ fn pack(w: &Warp, a: &code::Access) -> Raw {
     let mut raw: Raw = [[0; 32]; 4];
     let low = |slot: Slot| match slot {
         Slot::R(r) => w.r[r as usize].0,
-        Slot::D(d) => w.d[d as usize].0.map(|v| v as u32),
+        Slot::D(d) => map1(&w.d[d as usize].0, |v| v as u32),
         Slot::None => [0; 32],
     };
     if a.element == 4 {
@@ -291,7 +302,7 @@ fn pack(w: &Warp, a: &code::Access) -> Raw {
         for (words, &slot) in raw.chunks_mut(2).zip(&a.slots) {
             words[0] = low(slot);
             if let Slot::D(d) = slot {
-                words[1] = w.d[d as usize].0.map(|v| (v >> 32) as u32);
+                words[1] = map1(&w.d[d as usize].0, |v| (v >> 32) as u32);
             }
         }
     } else {

@@ -2,6 +2,7 @@
 
 use super::block::Block;
 use super::warp::Warp;
+use crate::arith::simd::map1;
 use crate::arith::{Arith, Lanes, Wide, bits, int64};
 use crate::code::{Extra, Inst, Op, PARAM_WINDOW, Slot, Space};
 use crate::fault::Cause;
@@ -21,7 +22,7 @@ impl Block<'_, '_> {
             }
             Op::StackAddress(to, offset) => {
                 let top = &w.d[self.program.stack_register as usize].0;
-                let out = top.map(|top| top.wrapping_add(*offset));
+                let out = map1(top, |top| top.wrapping_add(*offset));
                 w.set_d(m, *to, &out);
             }
             Op::MovR(to, a) => {
@@ -68,8 +69,8 @@ impl Block<'_, '_> {
             }
             Op::Unpack64(low, high, a) => {
                 let value = w.d[*a as usize].0;
-                w.set_r(m, *low, &value.map(|v| v as u32));
-                w.set_r(m, *high, &value.map(|v| (v >> 32) as u32));
+                w.set_r(m, *low, &map1(&value, |v| v as u32));
+                w.set_r(m, *high, &map1(&value, |v| (v >> 32) as u32));
             }
             Op::Pack(to, parts, bits) => pack(w, m, *to, parts, *bits),
             Op::Unpack(parts, a, bits) => unpack(w, m, parts, *a, *bits),
@@ -83,12 +84,12 @@ impl Block<'_, '_> {
             }
             Op::ToGeneric(to, a, space) => {
                 let base = window(*space);
-                let value = w.d[*a as usize].0.map(|v| v.wrapping_add(base));
+                let value = map1(&w.d[*a as usize].0, |v| v.wrapping_add(base));
                 w.set_d(m, *to, &value);
             }
             Op::FromGeneric(to, a, space) => {
                 let base = window(*space);
-                let value = w.d[*a as usize].0.map(|v| v.wrapping_sub(base));
+                let value = map1(&w.d[*a as usize].0, |v| v.wrapping_sub(base));
                 w.set_d(m, *to, &value);
             }
             Op::IsSpace(to, a, space) => {
@@ -273,7 +274,7 @@ fn pack(w: &mut Warp, m: u32, to: Slot, parts: &[u32], bits: u32) {
         }
     }
     match to {
-        Slot::R(to) => w.set_r(m, to, &out.map(|v| v as u32)),
+        Slot::R(to) => w.set_r(m, to, &map1(&out, |v| v as u32)),
         Slot::D(to) => w.set_d(m, to, &out),
         Slot::None => {}
     }
@@ -281,12 +282,12 @@ fn pack(w: &mut Warp, m: u32, to: Slot, parts: &[u32], bits: u32) {
 
 fn unpack(w: &mut Warp, m: u32, parts: &[u32], a: Slot, bits: u32) {
     let value: Wide = match a {
-        Slot::R(r) => w.r[r as usize].0.map(u64::from),
+        Slot::R(r) => map1(&w.r[r as usize].0, u64::from),
         Slot::D(d) => w.d[d as usize].0,
         Slot::None => return,
     };
     for (n, &part) in parts.iter().enumerate() {
-        let out: Lanes = value.map(|v| ((v >> (bits * n as u32)) & ((1 << bits) - 1)) as u32);
+        let out: Lanes = map1(&value, |v| ((v >> (bits * n as u32)) & ((1 << bits) - 1)) as u32);
         w.set_r(m, part, &out);
     }
 }
