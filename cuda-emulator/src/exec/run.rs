@@ -256,17 +256,28 @@ impl Block<'_, '_> {
                 Ok(Flow::Changed)
             }
             Op::Sync(sync, members) => {
-                let need = if *members == NONE {
-                    u32::MAX
+                let masks = if *members == NONE {
+                    &[u32::MAX; 32]
                 } else {
-                    let first = m.trailing_zeros() as usize;
-                    let masks = &w.r[*members as usize].0;
-                    if let Some(other) = lanes(m).find(|&i| masks[i] != masks[first]) {
-                        let message = format!("masks {:#010x} and {:#010x} meet", masks[first], masks[other]);
-                        return Err(Cause::new(FaultKind::WarpSync, other as u32, message));
-                    }
-                    masks[first]
+                    &w.r[*members as usize].0
                 };
+                let need = masks[m.trailing_zeros() as usize];
+                if lanes(m).any(|i| masks[i] != need) {
+                    let masks = *masks;
+                    return self.by_groups(
+                        w,
+                        inst,
+                        sync,
+                        &masks,
+                        Split {
+                            pc,
+                            mask,
+                            state: State::Run,
+                        },
+                        current,
+                        m,
+                    );
+                }
                 if m & !need != 0 {
                     let message = format!("the lane is not in its own mask {need:#010x}");
                     return Err(Cause::new(FaultKind::WarpSync, (m & !need).trailing_zeros(), message));
@@ -308,6 +319,59 @@ impl Block<'_, '_> {
                 Ok(Flow::Next)
             }
         }
+    }
+
+    /// Lanes with different masks stand at one `.sync` instruction: groups that have nothing to do with each other. One that is
+    /// complete executes it; the others come after it.
+    #[allow(clippy::too_many_arguments)]
+    fn by_groups(
+        &mut self,
+        w: &mut Warp,
+        inst: &Inst,
+        sync: &Sync,
+        masks: &[u32; 32],
+        split: Split,
+        current: usize,
+        m: u32,
+    ) -> Outcome {
+        let Split { pc, mask, .. } = split;
+        self.uncount(inst, m);
+        let mut left = m;
+        let mut union = 0;
+        while left != 0 {
+            let first = left.trailing_zeros() as usize;
+            let need = masks[first];
+            let group = lanes(m).filter(|&i| masks[i] == need).fold(0, |g, i| g | 1 << i);
+            let strangers = need & m & !group;
+            if strangers != 0 {
+                let other = strangers.trailing_zeros();
+                let message = format!("masks {need:#010x} and {:#010x} meet", masks[other as usize]);
+                return Err(Cause::new(FaultKind::WarpSync, other, message));
+            }
+            if group & !need != 0 {
+                let message = format!("the lane is not in its own mask {need:#010x}");
+                return Err(Cause::new(
+                    FaultKind::WarpSync,
+                    (group & !need).trailing_zeros(),
+                    message,
+                ));
+            }
+            if need & w.live & !group == 0 {
+                self.count(inst, group);
+                self.together(w, sync, group)?;
+                w.splits[current].mask = mask & !group;
+                w.splits[current].pc = pc;
+                w.splits.push(Split {
+                    pc: pc + 1,
+                    mask: group,
+                    state: State::Run,
+                });
+                return Ok(Flow::Changed);
+            }
+            union |= need;
+            left &= !group;
+        }
+        Ok(wait(w, current, pc, m, mask, State::Gather(union)))
     }
 
     /// Lanes go to places of their own.
