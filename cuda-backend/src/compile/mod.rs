@@ -31,6 +31,7 @@ pub(crate) struct Source {
 /// What the kernels include.
 const HEADERS: &[(&str, &str)] = &[
     ("common.cuh", include_str!("../../../cuda-src/common.cuh")),
+    ("attention.cuh", include_str!("../../../cuda-src/attention.cuh")),
     ("gemm.cuh", include_str!("../../../cuda-src/gemm.cuh")),
     ("mma.cuh", include_str!("../../../cuda-src/mma.cuh")),
 ];
