@@ -2,7 +2,7 @@
 use kernel::backend::{Heads, Qkv, QkvMut};
 use kernel::mat::{Mat, check_shape};
 
-use super::{THREADS, Tree, check_lse, check_qkv, launch, plain_shared, sized, width};
+use super::{THREADS, Tree, Unit, check_lse, check_qkv, launch, plain_shared, sized, width};
 use crate::buffer::Buffer;
 use crate::compile::{Source, source};
 use crate::device::{Cuda, Element};
@@ -42,7 +42,7 @@ pub(crate) fn backward<T: Element>(
             .size(heads.head_dim)
             .launch();
 
-        let tiles = tree.queries();
+        let tiles = tree.queries(Unit::Plain);
         let of_q = launch(b, &SOURCE, "attention_dq", width, tiles, heads.heads)
             .block(THREADS)
             .shared(plain_shared(width, 4, 1))

@@ -2,12 +2,13 @@
 use kernel::backend::{Heads, Qkv};
 use kernel::mat::{Mat, check_shape};
 
-use super::{THREADS, Tree, check_lse, check_qkv, launch, plain_shared, sized, width};
+use super::{TENSOR_THREADS, THREADS, Tree, Unit, check_lse, check_qkv, launch, plain_shared, sized, unit, width};
 use crate::buffer::Buffer;
 use crate::compile::{Source, source};
 use crate::device::{Cuda, Element};
 
-const SOURCE: Source = source!("attention_fwd");
+const PLAIN: Source = source!("attention_fwd");
+const TENSOR: Source = source!("attention_fwd_bf16");
 
 #[track_caller]
 pub(crate) fn forward<T: Element>(
@@ -21,14 +22,17 @@ pub(crate) fn forward<T: Element>(
     check_qkv("attention", &qkv, tree, heads);
     check_shape("attention", "o", o.shape(), qkv.q.shape());
     check_lse("attention", lse, tree, heads);
-    let (width, tiles) = (width("attention", heads), tree.queries());
-    let launch = launch(b, &SOURCE, "attention_fwd", width, tiles, heads.heads)
-        .block(THREADS)
-        .shared(plain_shared(width, 3, 1))
-        .arg(o)
-        .arg(lse)
-        .arg(qkv.q)
-        .arg(qkv.k)
-        .arg(qkv.v);
+    let (width, unit) = (width("attention", heads), unit::<T>(heads));
+    let tiles = tree.queries(unit);
+    let launch = match unit {
+        Unit::Plain => launch(b, &PLAIN, "attention_fwd", width, tiles, heads.heads)
+            .block(THREADS)
+            .shared(plain_shared(width, 3, 1)),
+        // 128 queries, 64 keys, 64 values.
+        Unit::Tensor => launch(b, &TENSOR, "attention_tensor_fwd", width, tiles, heads.heads)
+            .block(TENSOR_THREADS)
+            .shared(size_of::<T>() * width * (128 + 64 + 64)),
+    };
+    let launch = launch.arg(o).arg(lse).arg(qkv.q).arg(qkv.k).arg(qkv.v);
     sized(launch, tiles, heads).launch();
 }

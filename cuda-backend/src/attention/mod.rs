@@ -19,10 +19,20 @@ pub(crate) use forward::forward;
 pub(crate) use jvp::jvp;
 pub use tree::Tree;
 
-use tree::{PLAIN, Tiles};
+use tree::{PLAIN, Tiles, Unit};
 
 /// Threads of the kernels without tensor cores.
 const THREADS: u32 = 256;
+/// Threads of those with.
+const TENSOR_THREADS: u32 = 128;
+
+/// The kernels for a precision and a head.
+fn unit<T: Element>(heads: Heads) -> Unit {
+    match size_of::<T>() {
+        2 if heads.head_dim % 8 == 0 => Unit::Tensor,
+        _ => Unit::Plain,
+    }
+}
 
 /// What a head is padded to: its kernels' width.
 #[track_caller]

@@ -7,14 +7,26 @@ use crate::error::Error;
 
 /// Rows of a tile of the kernels without tensor cores.
 pub(super) const PLAIN: usize = 32;
+/// Queries of a tile of those with.
+const TENSOR_QUERIES: usize = 128;
 
 /// A batch's segments on the device.
 pub struct Tree {
     rows: usize,
     /// What the addresses below lie in.
     _memory: Buffer<u32>,
-    queries: Tiles,
-    keys: Tiles,
+    plain_queries: Tiles,
+    plain_keys: Tiles,
+    tensor_queries: Tiles,
+}
+
+/// Which kernels run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// True f32, any head.
+    Plain,
+    /// Tensor cores: bf16, heads of a multiple of 8.
+    Tensor,
 }
 
 /// Tiles of queries with the keys they attend to, or of keys with the queries that attend to them.
@@ -34,6 +46,7 @@ impl Tree {
         let lists = [
             List::queries(segments, &ancestors, PLAIN),
             List::keys(segments, &descendants, PLAIN),
+            List::queries(segments, &ancestors, TENSOR_QUERIES),
         ];
         let mut memory = Vec::new();
         let offsets = lists.each_ref().map(|list| {
@@ -46,7 +59,7 @@ impl Tree {
         });
         let memory = Buffer::copied(b, &memory)?;
         let address = |at: usize| memory.address() + (at * size_of::<u32>()) as u64;
-        let [queries, keys] = offsets.map(|(tiles, spans, count)| Tiles {
+        let [plain_queries, plain_keys, tensor_queries] = offsets.map(|(tiles, spans, count)| Tiles {
             tiles: address(tiles),
             spans: address(spans),
             count,
@@ -54,8 +67,9 @@ impl Tree {
         Ok(Self {
             rows: segments.iter().map(|s| s.len).sum(),
             _memory: memory,
-            queries,
-            keys,
+            plain_queries,
+            plain_keys,
+            tensor_queries,
         })
     }
 
@@ -65,13 +79,16 @@ impl Tree {
     }
 
     /// Tiles of queries with the spans of keys.
-    pub(super) fn queries(&self) -> Tiles {
-        self.queries
+    pub(super) fn queries(&self, unit: Unit) -> Tiles {
+        match unit {
+            Unit::Plain => self.plain_queries,
+            Unit::Tensor => self.tensor_queries,
+        }
     }
 
     /// Tiles of keys with the spans of queries.
     pub(super) fn keys(&self) -> Tiles {
-        self.keys
+        self.plain_keys
     }
 }
 

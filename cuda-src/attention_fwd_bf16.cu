@@ -1,0 +1,244 @@
+// Attention of bf16 on tensor cores, the equations and shapes of attention_fwd.cu with d a multiple of 8: flash attention, scores and sums in f32,
+// the softmax in base 2; p is rounded to bf16 before its product with v.
+// Grid: (tiles of 128 queries, heads) blocks of 4 warps. A warp has 32 queries, so each fragment of k and v that it reads is used twice.
+// Shared memory: 128 queries (later the outputs), 64 keys, 64 values. The values come while the scores are computed, the next keys while the values are summed.
+// Bytes: q, o, lse once; k and v once for each tile of queries and head, but for the first time from L2. A block's lse are single
+// numbers `heads` apart: the sectors are filled by the heads' blocks together, in L2.
+// Deterministic: keys in the order of the path, one warp a row.
+#include "attention.cuh"
+#include "mma.cuh"
+
+constexpr int BM = 128, BN = 64, THREADS = 128;
+
+// The offset of the chunk `c` (even) beyond an offset that `swizzle` gave for chunk 0 or 1.
+template <int CHUNKS> __device__ __forceinline__ u32 beyond(u32 offset, u32 c) {
+    constexpr u32 P = CHUNKS % 8 == 0 ? 8 : 4;
+    return (offset ^ (c % P * 16)) + c / P * P * 16;
+}
+
+// Starts the copy of rows start .. start + ROWS of x, d of their `stride` numbers from `column` on, to a tile; zeros from row `end` and from d on.
+template <int D, int ROWS> __device__ __forceinline__ void copy_rows(u32 tile, const bf16* x, u32 column, u32 start, u32 end, u32 stride, u32 d) {
+    constexpr int CHUNKS = D / 8;
+    if (THREADS % CHUNKS == 0) {
+        constexpr u32 STEP = THREADS / CHUNKS;
+        const u32 row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
+        const u32 rows = chunk * 8 < d && end > start + row ? end - start - row : 0;
+        const bf16* from = x + (u64(start + row) * stride + (column + chunk * 8));
+#pragma unroll
+        for (u32 i = 0; i < ROWS / STEP; i++) {
+            cp_async_16(tile + swizzle<CHUNKS>(i * STEP + row, chunk), from, i * STEP < rows);
+            from += STEP * stride;
+        }
+    } else {
+        for (u32 i = threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
+            const u32 row = i / CHUNKS, chunk = i % CHUNKS;
+            cp_async_16(tile + swizzle<CHUNKS>(row, chunk), x + u64(start + row) * stride + column + chunk * 8, start + row < end && chunk * 8 < d);
+        }
+    }
+}
+
+// 2^x, to 2 ulp; below 2^-126 nought.
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+// Over the four lanes of a fragment's row, the same bits in each.
+__device__ __forceinline__ float quad_max(float x) {
+    x = fmaxf(x, __shfl_xor_sync(FULL_MASK, x, 1));
+    return fmaxf(x, __shfl_xor_sync(FULL_MASK, x, 2));
+}
+__device__ __forceinline__ float quad_sum(float x) {
+    x += __shfl_xor_sync(FULL_MASK, x, 1);
+    return x + __shfl_xor_sync(FULL_MASK, x, 2);
+}
+
+// Where a walk over the keys that a tile of queries meets has got to: keys from `key` to `end` of a span.
+struct Keys {
+    u32 span, key;
+
+    __device__ __forceinline__ Keys(const Span* spans, const Tile& t) : span(t.first), key(spans[t.first].start) {}
+    __device__ __forceinline__ bool more(const Tile& t) const { return span < t.last; }
+    __device__ __forceinline__ u32 end(const Span* spans, const Tile& t) const { return min(spans[span].end, t.end); }
+    __device__ __forceinline__ void next(const Span* spans, const Tile& t) {
+        key += BN;
+        if (key >= end(spans, t) && ++span < t.last) key = spans[span].start;
+    }
+};
+
+template <int D>
+__device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, const bf16* k, const bf16* v, const Tile* tiles,
+                                        const Span* spans, u32 heads, u32 kv_heads, u32 d, float scale) {
+    constexpr int CHUNKS = D / 8;
+    constexpr u32 ROW = CHUNKS * 16;
+    // The queries' fragments stay in registers where there is room.
+    constexpr bool KEEP = D <= 64;
+    extern __shared__ __align__(128) unsigned char shared[];
+    const u32 queries = shared_address(shared), keys = queries + BM * ROW, values = keys + BN * ROW;
+    const Tile tile = tiles[blockIdx.x];
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.y;
+    const u32 stride = heads * d, kv_stride = kv_heads * d, kv_column = head / (heads / kv_heads) * d;
+    const u32 own = queries + warp * 32 * ROW;
+    const u32 at_q = swizzle<CHUNKS>(lane % 16, lane / 16), at_k = swizzle<CHUNKS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+    const u32 at_v = at_q;
+    const u32 first = tile.start + warp * 32;
+
+    Keys at(spans, tile);
+    copy_rows<D, BM>(queries, q, head * d, tile.start, tile.end, stride, d);
+    copy_rows<D, BN>(keys, k, kv_column, at.key, at.end(spans, tile), kv_stride, d);
+    cp_commit();
+
+    u32 kept[KEEP ? D / 16 : 1][2][4];
+    float sum[2][D / 8][4], largest[2][2], total[2][2];
+#pragma unroll
+    for (int m = 0; m < 2; m++) {
+#pragma unroll
+        for (int n = 0; n < D / 8; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) sum[m][n][e] = 0.f;
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            largest[m][h] = NEG_INFINITY;
+            total[m][h] = 0.f;
+        }
+    }
+    const float to_base_2 = scale * LOG2_E;
+    bool fresh = true;
+
+    for (; at.more(tile); at.next(spans, tile)) {
+        cp_wait<0>();
+        // The keys are there for all, and all have done with the values before.
+        __syncthreads();
+        copy_rows<D, BN>(values, v, kv_column, at.key, at.end(spans, tile), kv_stride, d);
+        cp_commit();
+        if (KEEP && fresh) {
+#pragma unroll
+            for (int c = 0; c < D / 16; c++)
+#pragma unroll
+                for (int m = 0; m < 2; m++) ldmatrix_x4(kept[KEEP ? c : 0][m], own + m * 16 * ROW + beyond<CHUNKS>(at_q, 2 * c));
+            fresh = false;
+        }
+        // A warp whose rows are all before these keys has nothing to do with them.
+        const bool met = first < tile.end && at.key < first + 32;
+        float s[2][BN / 8][4];
+        if (met) {
+#pragma unroll
+            for (int m = 0; m < 2; m++)
+#pragma unroll
+                for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) s[m][n][e] = 0.f;
+#pragma unroll
+            for (int c = 0; c < D / 16; c++) {
+                u32 left[2][4];
+                if (!KEEP) {
+#pragma unroll
+                    for (int m = 0; m < 2; m++) ldmatrix_x4(left[m], own + m * 16 * ROW + beyond<CHUNKS>(at_q, 2 * c));
+                }
+#pragma unroll
+                for (int n = 0; n < BN / 16; n++) {
+                    u32 right[4];
+                    ldmatrix_x4(right, keys + n * 16 * ROW + beyond<CHUNKS>(at_k, 2 * c));
+#pragma unroll
+                    for (int m = 0; m < 2; m++) {
+                        mma_bf16(s[m][2 * n], KEEP ? kept[KEEP ? c : 0][m] : left[m], right[0], right[1]);
+                        mma_bf16(s[m][2 * n + 1], KEEP ? kept[KEEP ? c : 0][m] : left[m], right[2], right[3]);
+                    }
+                }
+            }
+        }
+        cp_wait<0>();
+        // The values are there for all, and all have done with the keys.
+        __syncthreads();
+        Keys next = at;
+        next.next(spans, tile);
+        if (next.more(tile)) copy_rows<D, BN>(keys, k, kv_column, next.key, next.end(spans, tile), kv_stride, d);
+        cp_commit();
+        if (!met) continue;
+
+        const u32 end = at.end(spans, tile);
+        if (at.key + BN > min(end, first + 1)) {
+#pragma unroll
+            for (int m = 0; m < 2; m++)
+#pragma unroll
+                for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) {
+                        const u32 row = first + m * 16 + lane / 4 + e / 2 * 8, j = at.key + n * 8 + lane % 4 * 2 + e % 2;
+                        if (j >= end || j > row) s[m][n][e] = NEG_INFINITY;
+                    }
+        }
+#pragma unroll
+        for (int m = 0; m < 2; m++)
+#pragma unroll
+            for (int h = 0; h < 2; h++) {
+                float most = largest[m][h];
+#pragma unroll
+                for (int n = 0; n < BN / 8; n++) most = fmaxf(most, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
+                // Every row attends to the first key of its path, which is in the first tile: finite from there on.
+                most = quad_max(most);
+                const float before = exp2_fast((largest[m][h] - most) * to_base_2), offset = most * to_base_2;
+                largest[m][h] = most;
+                float part = 0.f;
+#pragma unroll
+                for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+                    for (int e = 2 * h; e < 2 * h + 2; e++) {
+                        s[m][n][e] = exp2_fast(fmaf(s[m][n][e], to_base_2, -offset));
+                        part += s[m][n][e];
+                    }
+                total[m][h] = fmaf(total[m][h], before, part);
+#pragma unroll
+                for (int n = 0; n < D / 8; n++) {
+                    sum[m][n][2 * h] *= before;
+                    sum[m][n][2 * h + 1] *= before;
+                }
+            }
+#pragma unroll
+        for (int c = 0; c < BN / 16; c++) {
+            u32 p[2][4];
+#pragma unroll
+            for (int m = 0; m < 2; m++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) p[m][e] = pack_bf16(s[m][2 * c + e / 2][e % 2 * 2], s[m][2 * c + e / 2][e % 2 * 2 + 1]);
+#pragma unroll
+            for (int n = 0; n < D / 16; n++) {
+                u32 right[4];
+                ldmatrix_x4_trans(right, values + c * 16 * ROW + beyond<CHUNKS>(at_v, 2 * n));
+#pragma unroll
+                for (int m = 0; m < 2; m++) {
+                    mma_bf16(sum[m][2 * n], p[m], right[0], right[1]);
+                    mma_bf16(sum[m][2 * n + 1], p[m], right[2], right[3]);
+                }
+            }
+        }
+    }
+
+    // Through the warp's own rows of shared memory to stores of 16 bytes.
+    unsigned char* rows = shared + warp * 32 * ROW;
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const float l = quad_sum(total[m][h]), inverse = 1.f / l;
+            const u32 i = m * 16 + h * 8 + lane / 4, row = first + i;
+            if (lane % 4 == 0 && row < tile.end) lse[u64(row) * heads + head] = largest[m][h] * scale + logf(l);
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                *reinterpret_cast<u32*>(rows + swizzle<CHUNKS>(i, n) + lane % 4 * 4) = pack_bf16(sum[m][n][2 * h] * inverse, sum[m][n][2 * h + 1] * inverse);
+        }
+    __syncwarp();
+    for (u32 i = lane; i < 32 * CHUNKS; i += 32) {
+        const u32 row = i / CHUNKS, chunk = i % CHUNKS;
+        if (first + row < tile.end && chunk * 8 < d)
+            *reinterpret_cast<Vec<bf16, 8>*>(o + u64(first + row) * stride + head * d + chunk * 8) = *reinterpret_cast<const Vec<bf16, 8>*>(rows + swizzle<CHUNKS>(row, chunk));
+    }
+}
+
+#define KERNEL(D)                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2)                                                                      \
+        attention_tensor_fwd_##D##_bf16(bf16* o, float* lse, const bf16* q, const bf16* k, const bf16* v, const Tile* tiles,      \
+                                        const Span* spans, u32 heads, u32 kv_heads, u32 d, float scale) {                         \
+        forward<D>(o, lse, q, k, v, tiles, spans, heads, kv_heads, d, scale);                                                     \
+    }
+KERNEL(32) KERNEL(64) KERNEL(96) KERNEL(128)
