@@ -102,7 +102,7 @@ impl<'a, N> View<'a, N> {
 
     /// Whether every row begins at a multiple of 16 bytes.
     fn aligned(&self) -> bool {
-        self.address % 16 == 0 && (self.stride * size_of::<N>()) % 16 == 0
+        self.address.is_multiple_of(16) && (self.stride * size_of::<N>()).is_multiple_of(16)
     }
 }
 
@@ -240,7 +240,8 @@ impl<T: Element> Product<'_, T> {
 
     /// The kernel for few rows, where there is one for this product.
     fn few_rows(&self, m: usize, k: usize) -> Option<Kernel> {
-        let fits = self.form == Form::Nt && self.low.is_none() && self.aligned() && (k * size_of::<T>()) % 16 == 0;
+        let fits =
+            self.form == Form::Nt && self.low.is_none() && self.aligned() && (k * size_of::<T>()).is_multiple_of(16);
         let kernels: &[(&str, (usize, usize))] = if tensor::<T>() {
             &[
                 ("skinny_8", (8, 16)),
