@@ -35,6 +35,9 @@ pub struct Cuda<T: Element> {
     rooms: Mutex<HashMap<&'static str, Buffer<u8>>>,
     fault: Mutex<Option<Error>>,
     pub(crate) tape: Mutex<Tape>,
+    /// Opened at the first product; none where it is not installed.
+    #[cfg(feature = "cublaslt")]
+    pub(crate) cublaslt: std::sync::OnceLock<Option<crate::gemm::cublaslt::Library>>,
     element: PhantomData<T>,
 }
 
@@ -76,6 +79,8 @@ impl<T: Element> Cuda<T> {
             rooms: Mutex::default(),
             fault: Mutex::default(),
             tape: Mutex::default(),
+            #[cfg(feature = "cublaslt")]
+            cublaslt: std::sync::OnceLock::new(),
             element: PhantomData,
         })
     }

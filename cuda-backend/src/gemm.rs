@@ -1,4 +1,5 @@
-//! Matrix products, on `View`s: parts of buffers with rows any stride apart.
+//! Matrix products, on `View`s: parts of buffers with rows any stride apart. The kernels are our own; with the feature `cublaslt`,
+//! those for large bf16 matrices are NVIDIA's.
 //!
 //! `product` is the one entry: c (+)= op(a) op(b) + bias in the three [`Form`]s. Sums are f32, rounded once, in an order that only the
 //! shape fixes. Any shape and any stride is right; rows that begin at multiples of 16 bytes (in all three) are fast.
@@ -8,6 +9,9 @@
 //! `dh = product(b, dh_T, dz, w, Form::Nn, ..)` and `dw = product(b, dw_f32, dz, h, Form::Tn, Add)`, dz in T. What lies between the last
 //! column and the stride is never read. For bf16, `product_split` takes dz as a sum of two bf16 (high + low, 16 bits), at twice the
 //! tensor work: then dz's rounding (2^-17) is no longer seen.
+#[cfg(feature = "cublaslt")]
+pub(crate) mod cublaslt;
+
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -193,7 +197,15 @@ impl<T: Element> Product<'_, T> {
         check_shape(name, "b", right, expected.1);
         assert!(size_of::<C>() == 4 || C::SUFFIX == T::SUFFIX, "a product in T or f32");
 
-        let kernel = self.few_rows(m, k).unwrap_or_else(|| self.tiled());
+        let few_rows = self.few_rows(m, k);
+        #[cfg(feature = "cublaslt")]
+        if few_rows.is_none() && self.low.is_none() && self.aligned() && c.aligned() {
+            let (factors, bias) = ((self.left, self.right, self.form), bias.map(|x| x.data.address()));
+            if cublaslt::product(b, c, factors, bias, accum) {
+                return;
+            }
+        }
+        let kernel = few_rows.unwrap_or_else(|| self.tiled());
         let tiles = m.div_ceil(kernel.tile.0) * n.div_ceil(kernel.tile.1);
         let parts = if kernel.source.name == SKINNY.name {
             1
