@@ -1,12 +1,32 @@
 //! NVIDIA's own assembler, where `CUDA_EMULATOR_PTXAS` names it: it refuses what hardware would, and tells how many registers a kernel takes.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Assembles PTX for its target. Registers of a thread by kernel, or what the assembler says against it.
+/// Registers of a thread by kernel, or what the assembler says against the PTX. Its answer is kept in the folder for temporary files, since
+/// every process of a test would ask the same.
 pub fn registers(ptxas: &Path, target: &str, ptx: &str) -> Result<BTreeMap<String, u32>, String> {
+    let mut hash = DefaultHasher::new();
+    (ptxas, std::fs::metadata(ptxas).map_or(0, |m| m.len()), target, ptx).hash(&mut hash);
+    let folder = std::env::temp_dir().join("cuda-emulator-ptxas");
+    let kept = folder.join(format!("{:016x}", hash.finish()));
+    if let Ok(text) = std::fs::read_to_string(&kept) {
+        return Ok(parse(&text));
+    }
+    let text = assemble(ptxas, target, ptx)?;
+    // Written under another name first: another process may read it at any time. Without a cache it only takes longer.
+    let new = folder.join(format!("{}.new", std::process::id()));
+    let _ = std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&new, &text))
+        .and_then(|()| std::fs::rename(&new, &kept));
+    Ok(parse(&text))
+}
+
+/// Assembles PTX for its target; the report of `ptxas -v`.
+fn assemble(ptxas: &Path, target: &str, ptx: &str) -> Result<String, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", ptxas.display());
     let mut child = Command::new(ptxas)
         .args(["-v", &format!("-arch={target}"), "-o", "/dev/null", "/dev/stdin"])
@@ -22,9 +42,9 @@ pub fn registers(ptxas: &Path, target: &str, ptx: &str) -> Result<BTreeMap<Strin
         let _ = input.write_all(ptx.as_bytes());
     }
     let output = child.wait_with_output().map_err(failed)?;
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() {
-        Ok(parse(&text))
+        Ok(text)
     } else {
         Err(text.trim().into())
     }

@@ -3,8 +3,9 @@
 use super::abi::{Out, Text};
 use super::exports::exports;
 use super::report;
-use super::state::{DONE, Driver, anywhere, lock};
+use super::state::{DONE, Driver, here, lock};
 use super::status::Status;
+use crate::counters::report::Report;
 use crate::engine::Options;
 use std::ffi::{c_char, c_void};
 
@@ -107,14 +108,20 @@ exports! {
         if found.is_some() { Status::SUCCESS } else { Status::NOT_FOUND }
     }
 
-    /// Tells a profiler to begin. There is none.
+    /// Begins to count anew. There is no profiler, but what kernels execute and move is counted: see cuProfilerStop.
     fn cuProfilerStart() {
-        anywhere(|_| DONE)
+        here(|d, _| {
+            d.counters = Report::new();
+            DONE
+        })
     }
 
-    /// Tells a profiler to stop.
+    /// Writes the counters since cuProfilerStart, or since the beginning, to the file that `CUDA_EMULATOR_COUNTERS` names.
     fn cuProfilerStop() {
-        anywhere(|_| DONE)
+        here(|d, _| {
+            d.write_counters();
+            DONE
+        })
     }
 
     /// Memory of other programs.

@@ -3,12 +3,14 @@
 use super::abi::Context;
 use super::event::Record;
 use super::host::{self, State};
+use super::occupancy;
 use super::queue::OpId;
 use super::report;
 use super::state::{Driver, call_host};
 use super::status::Status;
 use super::timing;
 use super::work::{Launch, Rows, Source, Target, Work};
+use crate::counters::report::Shape;
 use crate::engine;
 use crate::fault::{Fault, FaultKind};
 use crate::memory::Misuse;
@@ -227,8 +229,18 @@ impl Driver {
         };
         match self.engine.launch(&launch.kernel, config) {
             Ok(counters) => {
-                report::counters(&self.engine, launch, &counters);
-                Ok(timing::kernel(&self.engine, launch, &counters))
+                let arch = self.engine.options.arch;
+                let threads = block.iter().product();
+                let shape = Shape {
+                    kernel: launch.kernel.name.clone(),
+                    grid,
+                    block,
+                    shared: launch.kernel.static_shared + shared,
+                    registers: launch.kernel.registers,
+                    resident: occupancy::blocks(&launch.kernel, threads, shared, arch),
+                };
+                self.counters.add(shape, &counters);
+                Ok(timing::kernel(arch, launch, &counters))
             }
             Err(fault) => Err(Failure(kernel_status(&fault), fault.to_string())),
         }

@@ -3,17 +3,12 @@
 use super::abi::Context;
 use super::host::State;
 use super::memory::Kind;
-use super::occupancy;
 use super::state::{Driver, try_lock};
 use super::status::Status;
-use super::work::Launch;
-use crate::counters::Counters;
-use crate::counters::report::{Report, Shape};
-use crate::engine::Engine;
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
 struct Settings {
     trace: bool,
@@ -101,40 +96,6 @@ pub fn load_error(text: &str) {
     eprintln!("[cuda-emulator] {text}");
 }
 
-/// What was counted, by kernel and shape, for the file that `CUDA_EMULATOR_COUNTERS` names.
-static COUNTED: Mutex<(Report, u32)> = Mutex::new((Report::new(), 80));
-
-/// The counters of one launch.
-pub fn counters(engine: &Engine, launch: &Launch, counters: &Counters) {
-    if settings().counters.is_none() {
-        return;
-    }
-    let kernel = &launch.kernel;
-    let threads = launch.block.iter().product();
-    let shape = Shape {
-        kernel: kernel.name.clone(),
-        grid: launch.grid,
-        block: launch.block,
-        shared: kernel.static_shared + launch.shared,
-        registers: kernel.registers,
-        resident: occupancy::blocks(kernel, threads, launch.shared, engine.options.arch),
-    };
-    if let Ok(mut counted) = COUNTED.lock() {
-        counted.0.add(shape, counters);
-        counted.1 = engine.options.arch;
-    }
-}
-
-/// Appends what was counted since the last time.
-fn write_counters() {
-    if let Some(path) = &settings().counters
-        && let Ok(mut counted) = COUNTED.try_lock()
-    {
-        let (report, arch) = &mut *counted;
-        append(path, &std::mem::take(report).json(*arch));
-    }
-}
-
 unsafe extern "C" {
     fn atexit(callback: extern "C" fn()) -> i32;
 }
@@ -149,15 +110,23 @@ pub fn at_exit() {
 }
 
 extern "C" fn end_of_process() {
-    write_counters();
     if let Some(mut guard) = try_lock()
         && let Some(driver) = guard.as_mut()
     {
         driver.report_leaks(None);
+        driver.write_counters();
     }
 }
 
 impl Driver {
+    /// Appends the counters since the last time, by kernel and shape, to the file that `CUDA_EMULATOR_COUNTERS` names.
+    pub fn write_counters(&mut self) {
+        let counters = std::mem::take(&mut self.counters);
+        if let Some(path) = &settings().counters {
+            append(path, &counters.json(self.engine.options.arch));
+        }
+    }
+
     /// Says what a context, or all of them, did not give back, unless it died of an error.
     pub fn report_leaks(&self, only: Option<Context>) {
         if !self.engine.options.checks.leak {

@@ -13,6 +13,7 @@ use super::queue::{OpId, Queue};
 use super::report;
 use super::status::Status;
 use super::stream::StreamState;
+use crate::counters::report::Report;
 use crate::engine::{Engine, Options};
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ pub struct Driver {
     pub allocations: BTreeMap<u64, Allocation>,
     /// Frees in the order of a stream that have not run, and what they free.
     pub frees: BTreeMap<OpId, u64>,
+    /// What kernels have executed and moved since the counters were last written.
+    pub counters: Report,
     /// Page-locked host memory.
     pub host: HostMemory,
     next: u64,
@@ -79,6 +82,7 @@ impl Driver {
             current_pool: Pool::NULL,
             allocations: BTreeMap::new(),
             frees: BTreeMap::new(),
+            counters: Report::new(),
             host: HostMemory::default(),
             next: 0,
             engine: Engine::new(options),

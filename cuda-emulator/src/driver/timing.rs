@@ -2,8 +2,8 @@
 
 use super::device::Architecture;
 use super::work::{Launch, Source, Target};
-use crate::counters::Counters;
-use crate::engine::Engine;
+use crate::counters::bound::bound;
+use crate::counters::{Counters, Rates};
 
 /// Bytes per us to and from page-locked memory, pageable memory, device memory.
 const PINNED: u64 = 24_000;
@@ -31,14 +31,11 @@ pub fn fill(bytes: u64) -> u64 {
     LATENCY + bytes * 1000 / (2 * DEVICE)
 }
 
-/// A kernel, in ns: the larger of issuing its instructions, four in a clock on each multiprocessor that has a block, and of moving its
-/// sectors.
-pub fn kernel(engine: &Engine, launch: &Launch, counters: &Counters) -> u64 {
-    let a = Architecture::of(engine.options.arch);
+/// A kernel, in ns: the bound model, on as many multiprocessors as there are blocks.
+pub fn kernel(arch: u32, launch: &Launch, counters: &Counters) -> u64 {
+    let a = Architecture::of(arch);
     let blocks: u64 = launch.grid.iter().map(|n| u64::from(*n)).product();
     let busy = blocks.clamp(1, a.multiprocessors as u64);
-    let instructions: u64 = counters.warp_instructions.iter().sum();
-    let issue = instructions * 1_000_000 / (4 * busy * a.clock as u64);
-    let memory = (counters.load.distinct + counters.store.distinct) * 32 * 1000 / (2 * DEVICE);
-    LATENCY + issue.max(memory)
+    let (_, clocks) = bound(counters, Rates::of(arch)).limit();
+    LATENCY + (clocks / busy as f64 * 1e6 / f64::from(a.clock)) as u64
 }
