@@ -27,12 +27,11 @@ static F32: Source = source!("gemm_f32");
 static SKINNY: Source = source!("gemm_skinny");
 const PARTS: Source = source!("gemm_parts");
 
-/// k of one step of a block, the larger of both precisions'.
-const STEP: usize = 32;
-/// Fewest steps worth a block of their own.
-const STEPS: usize = 8;
-/// Blocks that keep a device busy, two on each of 108 multiprocessors. A constant: how k is cut must not depend on the device.
-const BUSY: usize = 216;
+/// Multiprocessors that k is cut for. A constant: how must not depend on the device, or the bits would.
+const PROCESSORS: usize = 108;
+/// Most parts, and most bytes of their sums.
+const MOST_PARTS: usize = 32;
+const MOST_BYTES: usize = 64 << 20;
 /// Shared memory of the bf16 products.
 const SHARED: usize = 64 << 10;
 
@@ -210,7 +209,7 @@ impl<T: Element> Product<'_, T> {
         let parts = if kernel.source.name == SKINNY.name {
             1
         } else {
-            parts(tiles, k)
+            parts::<T>((m, n, k), tiles)
         };
         if parts == 1 {
             return self.launch(b, c, &kernel, (k, tiles, 1), bias, accum);
@@ -312,9 +311,31 @@ fn tensor<T>() -> bool {
     size_of::<T>() == 2
 }
 
-/// Into how many parts k is cut: where the tiles are too few for a device and k is long.
-fn parts(tiles: usize, k: usize) -> usize {
-    BUSY.checked_div(tiles).unwrap_or(1).min(k / (STEP * STEPS)).max(1)
+/// Into how many parts k is cut: what a plain model of the time likes best. Parts fill a device that c has too few tiles for, and
+/// even out its last round; their sums are written and read once more, and added by another launch.
+fn parts<T>((m, n, k): (usize, usize, usize), tiles: usize) -> usize {
+    /// Clocks of a launch, and bytes of L2 that a processor has in one.
+    const LAUNCH: usize = 4000;
+    const L2: usize = 32;
+    // k of one step of a tile, and the clocks that the multiplications of a step take at least.
+    let (step, clocks) = if tensor::<T>() { (32, 512) } else { (16, 4096) };
+    let steps = k.div_ceil(step);
+    let bytes = m * n * size_of::<f32>();
+    let time = |parts: usize| {
+        let rounds = (tiles * parts).div_ceil(PROCESSORS);
+        let sums = if parts == 1 {
+            0
+        } else {
+            LAUNCH + 2 * parts * bytes / (PROCESSORS * L2)
+        };
+        rounds * steps.div_ceil(parts) * clocks + sums
+    };
+    let most = MOST_BYTES
+        .checked_div(bytes)
+        .unwrap_or(1)
+        .min(steps / 4)
+        .min(MOST_PARTS);
+    (1..=most).min_by_key(|&parts| time(parts)).unwrap_or(1)
 }
 
 /// c (+)= the sum of the parts, in their order, + bias.

@@ -3,7 +3,7 @@ use half::bf16;
 use kernel::backend::Memory;
 use kernel::mat::{Accum, Mat};
 
-use super::{Form, View, product, product_split};
+use super::{Form, View, parts, product, product_split};
 use crate::buffer::Buffer;
 use crate::device::{Cuda, Element};
 use crate::error::Error;
@@ -185,4 +185,19 @@ fn a_factor_in_two_parts_keeps_its_precision() {
         product_split(&b, View::of(&c), parts, View::of(&w), form, Accum::Replace);
         close(&read(&b, &c), &expected(&both, &y, form, size), 2e-5);
     }
+}
+
+#[test]
+fn k_is_cut_where_that_pays() {
+    let of = |size: (usize, usize, usize)| parts::<bf16>(size, size.0.div_ceil(128) * size.1.div_ceil(128));
+    // Many tiles, or little to sum.
+    assert_eq!(of((8192, 4864, 896)), 1);
+    assert_eq!(of((1024, 1024, 1024)), 1);
+    assert_eq!(of((128, 128, 128)), 1);
+    assert_eq!(of((0, 128, 4096)), 1);
+    assert_eq!(of((128, 128, 0)), 1);
+    // The gradient of a narrow weight: 7 tiles, a long sum.
+    assert!((8..=16).contains(&of((128, 896, 8192))));
+    // A sum over a vocabulary: 56 tiles leave half of the device idle.
+    assert!(of((1024, 896, 151_936)) > 8);
 }
