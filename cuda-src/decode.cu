@@ -46,10 +46,130 @@ template <typename T, int V, bool WHOLE> __device__ __forceinline__ Vec<T, V> lo
 // and the loads of neighbouring numbers are free of bank conflicts.
 __device__ __forceinline__ u32 place(u32 d) { return (d / 4 ^ d / 32 % 2) * 4 + d % 4; }
 
-template <typename T, int G, bool WHOLE>
+// Maximum and sum of head g over the warps.
+template <int G> __device__ __forceinline__ float2 all_warps(const float2 (&ml)[WARPS][G], u32 g) {
+    float2 all = make_float2(LOWEST, 0.f);
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) all.x = fmaxf(all.x, ml[w][g].x);
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) all.y = fmaf(ml[w][g].y, exp_fast(ml[w][g].x - all.x), all.y);
+    return all;
+}
+
+// The scores of a turn, in one of two ways. Both take each lane's share of s = q . k for H heads and KEYS keys, of which the key of `u`
+// is there if `there[u]`, and leave p = e^(s - m) in s, m the maximum so far, and what the sums so far are to be multiplied by in `fade`.
+//
+// Any number of lanes for a key: every lane adds all scores up and works all of them out.
+template <int H> struct Whole {
+    float m[H], l[H];
+    __device__ __forceinline__ Whole() {
+#pragma unroll
+        for (int g = 0; g < H; g++) m[g] = LOWEST, l[g] = 0;
+    }
+    __device__ __forceinline__ void turn(float (&s)[H][KEYS], float (&fade)[H], const bool (&there)[KEYS], u32 lanes) {
+        for (u32 d = lanes / 2; d > 0; d /= 2) {
+#pragma unroll
+            for (int g = 0; g < H; g++) {
+#pragma unroll
+                for (int u = 0; u < KEYS; u++) s[g][u] += __shfl_xor_sync(FULL_MASK, s[g][u], d);
+            }
+        }
+#pragma unroll
+        for (int g = 0; g < H; g++) {
+            float top = m[g];
+#pragma unroll
+            for (int u = 0; u < KEYS; u++) {
+                if (!there[u]) s[g][u] = NEG_INFINITY;
+                top = fmaxf(top, s[g][u]);
+            }
+            fade[g] = exp_fast(m[g] - top);
+            m[g] = top;
+            l[g] *= fade[g];
+#pragma unroll
+            for (int u = 0; u < KEYS; u++) s[g][u] = exp_fast(s[g][u] - top), l[g] += s[g][u];
+        }
+    }
+    __device__ __forceinline__ void end(float (&m)[H], float (&l)[H]) const {
+#pragma unroll
+        for (int g = 0; g < H; g++) m[g] = this->m[g], l[g] = this->l[g];
+    }
+};
+// LANES for a key, known beforehand: the lanes share the scores out while they add them up, so each is worked out by one lane (or by as
+// few as there are more lanes than scores) and then handed to all.
+template <int H, int LANES> struct Shared {
+    static constexpr int G = H > 4 ? 8 : H, SCORES = G * KEYS;                   // heads and scores, up to a power of two
+    static constexpr int OWN = SCORES > LANES ? SCORES / LANES : 1;              // scores that a lane works out, all of one head
+    static constexpr int EACH = LANES / G, COPIES = EACH > KEYS ? EACH / KEYS : 1;  // lanes of a head, of a score
+    static_assert(EACH > 0, "a lane has one head");
+    // Of this lane's head; l of its own scores.
+    float m = LOWEST, l = 0;
+    __device__ __forceinline__ void turn(float (&s)[H][KEYS], float (&fade)[H], const bool (&there)[KEYS], u32) {
+        const u32 lane = threadIdx.x % LANES;
+        float x[SCORES];
+#pragma unroll
+        for (int i = 0; i < SCORES; i++) {
+            x[i] = i / KEYS < H ? s[i / KEYS < H ? i / KEYS : 0][i % KEYS] : 0.f;
+            if (!there[i % KEYS]) x[i] = NEG_INFINITY;
+        }
+        int n = SCORES;
+#pragma unroll
+        for (int d = LANES / 2; d > 0; d /= 2) {
+            if (n > 1) {
+                n /= 2;
+                const bool upper = lane & d;
+#pragma unroll
+                for (int i = 0; i < SCORES / 2; i++) {
+                    if (i < n) {
+                        const float keep = upper ? x[i + n] : x[i], give = upper ? x[i] : x[i + n];
+                        x[i] = keep + __shfl_xor_sync(FULL_MASK, give, d);
+                    }
+                }
+            } else {
+                x[0] += __shfl_xor_sync(FULL_MASK, x[0], d);
+            }
+        }
+        float top = m;
+#pragma unroll
+        for (int i = 0; i < OWN; i++) top = fmaxf(top, x[i]);
+#pragma unroll
+        for (int d = EACH / 2; d >= COPIES; d /= 2) top = fmaxf(top, __shfl_xor_sync(FULL_MASK, top, d));
+        const float mine = exp_fast(m - top);
+        m = top;
+        l *= mine;
+#pragma unroll
+        for (int i = 0; i < OWN; i++) x[i] = exp_fast(x[i] - top), l += x[i];
+#pragma unroll
+        for (int g = 0; g < H; g++) {
+            fade[g] = __shfl_sync(FULL_MASK, mine, g * EACH, LANES);
+#pragma unroll
+            for (int u = 0; u < KEYS; u++) s[g][u] = __shfl_sync(FULL_MASK, x[u % OWN], g * EACH + u / OWN * COPIES, LANES);
+        }
+    }
+    __device__ __forceinline__ void end(float (&m)[H], float (&l)[H]) const {
+        float sum = this->l;
+#pragma unroll
+        for (int d = EACH / 2; d >= COPIES; d /= 2) sum += __shfl_xor_sync(FULL_MASK, sum, d);
+#pragma unroll
+        for (int g = 0; g < H; g++) {
+            m[g] = __shfl_sync(FULL_MASK, this->m, g * EACH, LANES);
+            l[g] = __shfl_sync(FULL_MASK, sum, g * EACH, LANES);
+        }
+    }
+};
+template <int H, int LANES> struct Softmax {
+    typedef Shared<H, LANES> Way;
+};
+template <int H> struct Softmax<H, 0> {
+    typedef Whole<H> Way;
+};
+
+// LANES is 0 where only the launch knows.
+template <typename T, int G, bool WHOLE, int LANES>
 __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, const T* q, const T* keys, const T* values, const uint4* tasks,
-                                       const uint2* pieces, const u32* begin, u32 heads, u32 kv_heads, u32 head_dim, u32 lanes, float scale) {
+                                       const uint2* pieces, const u32* begin, u32 heads, u32 kv_heads, u32 head_dim, u32 launch_lanes,
+                                       float scale) {
     constexpr int V = Wide<T>::N;
+    const u32 lanes = LANES ? LANES : launch_lanes;
     __shared__ u32 rows[SPLIT];
     __shared__ float sums[WARPS][G][MAX_DIM];
     __shared__ float2 sums_ml[WARPS][G];
@@ -66,24 +186,26 @@ __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, con
     }
     // This lane's numbers of a key: `count` of them from `at` on.
     const u32 at = lane % lanes * V, at_once = 32 / lanes, count = at < head_dim ? head_dim - at : 0;
-    float query[G][V], out[G][V], m[G], l[G];
+    typename Softmax<G, LANES>::Way softmax;
+    float query[G][V], out[G][V];
 #pragma unroll
     for (int g = 0; g < G; g++) {
         const Vec<T, V> a = load<T, V, WHOLE>(q + (u64(row) * heads + first_head + g) * head_dim + at, g < heads_here ? count : 0);
-        m[g] = LOWEST;
-        l[g] = 0;
 #pragma unroll
         for (int j = 0; j < V; j++) query[g][j] = to_float(a.x[j]) * scale, out[g][j] = 0;
     }
     __syncthreads();
     for (u32 first = warp * KEYS * at_once; first < len; first += WARPS * KEYS * at_once) {
         Vec<T, V> k[KEYS], v[KEYS];
+        bool there[KEYS];
 #pragma unroll
         for (int u = 0; u < KEYS; u++) {
-            const u32 p = first + u * at_once + lane / lanes, there = p < len ? count : 0;
-            const u64 offset = there ? (u64(rows[p]) * kv_heads + kv_head) * head_dim + at : 0;
-            k[u] = load<T, V, WHOLE>(keys + offset, there);
-            v[u] = load<T, V, WHOLE>(values + offset, there);
+            const u32 p = first + u * at_once + lane / lanes;
+            there[u] = p < len;
+            const u32 some = there[u] ? count : 0;
+            const u64 offset = some ? (u64(rows[p]) * kv_heads + kv_head) * head_dim + at : 0;
+            k[u] = load<T, V, WHOLE>(keys + offset, some);
+            v[u] = load<T, V, WHOLE>(values + offset, some);
         }
         float s[G][KEYS];
 #pragma unroll
@@ -97,28 +219,12 @@ __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, con
                 for (int g = 0; g < G; g++) s[g][u] = fmaf(query[g][j], x, s[g][u]);
             }
         }
-        for (u32 d = lanes / 2; d > 0; d /= 2) {
-#pragma unroll
-            for (int g = 0; g < G; g++) {
-#pragma unroll
-                for (int u = 0; u < KEYS; u++) s[g][u] += __shfl_xor_sync(FULL_MASK, s[g][u], d);
-            }
-        }
+        float fade[G];
+        softmax.turn(s, fade, there, lanes);
 #pragma unroll
         for (int g = 0; g < G; g++) {
-            float top = m[g];
 #pragma unroll
-            for (int u = 0; u < KEYS; u++) {
-                if (first + u * at_once + lane / lanes >= len) s[g][u] = NEG_INFINITY;
-                top = fmaxf(top, s[g][u]);
-            }
-            const float fade = exp_fast(m[g] - top);
-            m[g] = top;
-            l[g] *= fade;
-#pragma unroll
-            for (int u = 0; u < KEYS; u++) s[g][u] = exp_fast(s[g][u] - top), l[g] += s[g][u];
-#pragma unroll
-            for (int j = 0; j < V; j++) out[g][j] *= fade;
+            for (int j = 0; j < V; j++) out[g][j] *= fade[g];
         }
 #pragma unroll
         for (int u = 0; u < KEYS; u++) {
@@ -131,6 +237,8 @@ __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, con
         }
     }
     // The keys of a warp's groups of lanes, then those of the warps.
+    float m[G], l[G];
+    softmax.end(m, l);
     for (u32 d = lanes; d < 32; d *= 2) {
 #pragma unroll
         for (int g = 0; g < G; g++) {
@@ -156,24 +264,20 @@ __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, con
     const bool alone = begin[row + 1] - begin[row] == 1;
     for (u32 i = threadIdx.x; i < heads_here * head_dim; i += WARPS * 32) {
         const u32 g = i / head_dim, d = i % head_dim;
-        float top = LOWEST, total = 0, sum = 0;
-#pragma unroll
-        for (int w = 0; w < WARPS; w++) top = fmaxf(top, sums_ml[w][g].x);
-#pragma unroll
-        for (int w = 0; w < WARPS; w++) {
-            const float weight = exp_fast(sums_ml[w][g].x - top);
-            total = fmaf(sums_ml[w][g].y, weight, total);
-            sum = fmaf(sums[w][g][place(d)], weight, sum);
-        }
+        const float2 ml = all_warps(sums_ml, g);
         const u32 head = first_head + g;
+        float sum = 0;
+#pragma unroll
+        for (int w = 0; w < WARPS; w++) sum = fmaf(sums[w][g][place(d)], exp_fast(sums_ml[w][g].x - ml.x), sum);
         if (alone) {
             // Of no keys at all it is 0.
-            o[(u64(row) * heads + head) * head_dim + d] = from_float<T>(total == 0.f ? 0.f : sum / total);
+            o[(u64(row) * heads + head) * head_dim + d] = from_float<T>(ml.y == 0.f ? 0.f : sum / ml.y);
         } else {
-            const u64 to = u64(blockIdx.x) * heads + head;
-            part_o[to * head_dim + d] = sum;
-            if (d == 0) part_ml[to] = make_float2(top, total);
+            part_o[(u64(blockIdx.x) * heads + head) * head_dim + d] = sum;
         }
+    }
+    if (!alone && threadIdx.x < heads_here) {
+        part_ml[u64(blockIdx.x) * heads + first_head + threadIdx.x] = all_warps(sums_ml, threadIdx.x);
     }
 }
 
@@ -208,22 +312,25 @@ __device__ __forceinline__ void append(T* keys, T* values, const T* k, const T* 
     }
 }
 
-#define ATTEND(T, S, G, NAME, WHOLE)                                                                                                        \
+#define ATTEND(T, S, G, NAME, WHOLE, LANES)                                                                                                 \
     extern "C" __global__ void __launch_bounds__(128, 2)                                                                                    \
     attention_decode_##G##NAME##_##S(T* o, float* part_o, float2* part_ml, const T* q, const T* keys, const T* values, const uint4* tasks,  \
                                      const uint2* pieces, const u32* begin, u32 heads, u32 kv_heads, u32 head_dim, u32 lanes, float scale) { \
-        attend<T, G, WHOLE>(o, part_o, part_ml, q, keys, values, tasks, pieces, begin, heads, kv_heads, head_dim, lanes, scale);            \
+        attend<T, G, WHOLE, LANES>(o, part_o, part_ml, q, keys, values, tasks, pieces, begin, heads, kv_heads, head_dim, lanes, scale);     \
     }
 #define APPEND(T, S, NAME, V)                                                                                                                \
     extern "C" __global__ void kv_append##NAME##_##S(T* keys, T* values, const T* k, const T* v, const u32* slots, u32 n, u32 c) {           \
         append<T, V>(keys, values, k, v, slots, n, c);                                                                                       \
     }
-#define BOTH_ATTEND(T, S, G) ATTEND(T, S, G, , true) ATTEND(T, S, G, _narrow, false)
+#define HEADS(M, T, S, NAME, WHOLE, LANES) M(T, S, 1, NAME, WHOLE, LANES) M(T, S, 2, NAME, WHOLE, LANES) M(T, S, 4, NAME, WHOLE, LANES) M(T, S, 8, NAME, WHOLE, LANES)
 #define KERNELS(T, S)                                                                                                                        \
-    BOTH_ATTEND(T, S, 1) BOTH_ATTEND(T, S, 2) BOTH_ATTEND(T, S, 4) BOTH_ATTEND(T, S, 8)                                                      \
+    HEADS(ATTEND, T, S, , true, 0) HEADS(ATTEND, T, S, _narrow, false, 0)                                                                    \
     APPEND(T, S, , Wide<T>::N) APPEND(T, S, _narrow, 1)                                                                                      \
     extern "C" __global__ void attention_combine_##S(T* o, const float* part_o, const float2* part_ml, const u32* begin, u32 heads,          \
                                                      u32 head_dim) {                                                                         \
         combine(o, part_o, part_ml, begin, heads, head_dim);                                                                                 \
     }
 FOR_BOTH(KERNELS)
+// The head widths of most models, and Qwen2.5's groups of 7.
+HEADS(ATTEND, bf16, bf16, _of_64, true, 8) ATTEND(bf16, bf16, 7, _of_64, true, 8)
+HEADS(ATTEND, bf16, bf16, _of_128, true, 16) ATTEND(bf16, bf16, 7, _of_128, true, 16)

@@ -6,7 +6,8 @@
 // Grid: blocks of (x, y) threads: x go through a row, y rows at once. A thread keeps the first vector of its row in registers; only rows
 //   beyond 1024 vectors are read twice. In rmsnorm_bwd a block goes through `per_block` rows and leaves its share of dw in `partial`
 //   (blocks, c); rmsnorm_dw adds those.
-// Bytes a row, T of 2 bytes: forward 4 c + 4, bwd 6 c + 4 (8 c where it adds) and 8 c / per_block for the partial sums, jvp 6 c + 4.
+// Bytes a row, T of 2 bytes: forward 4 c + 4, bwd 6 c + 4 (8 c where it adds) and 8 c / per_block for the partial sums, jvp 6 c + 4. Read
+//   again, from the caches: w and w_dot (each row of forward and jvp, each block of bwd).
 // Deterministic: the sum of a row is that of each thread's columns in order, then a tree; dw adds the rows of y in steps of blockDim.y, then
 //   the y in order, then the blocks: eight strands, then those in order.
 // _narrow: rows that are not whole vectors, number by number.

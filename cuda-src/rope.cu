@@ -2,7 +2,8 @@
 // (a cos - b sin, b cos + a sin), in place; with sign = -1 it turns back.
 // Shapes: x (rows, heads D), table (positions, D) of D/2 cosines, then D/2 sines; D even.
 // Grid: a warp a row, 8 a block. A lane has 4 pairs of a head and goes through the heads with the same angles.
-// Bytes: 2 sizeof(T) heads D + 4 a row, which is the ideal, and the row of the table, 4 D, once for all heads of the row.
+// Bytes: 2 sizeof(T) heads D + 4 a row, which is the ideal, and the row of the table, 4 D, once for all heads of the row
+//   (rows of the same position read it again, from L2).
 // Deterministic: no sums.  _narrow: heads that are not whole vectors, pair by pair.
 #include "common.cuh"
 

@@ -14,8 +14,41 @@ use crate::rows::{VECTOR, block_of, row_of};
 const SOURCE: Source = source!("decode");
 /// The widest head.
 const MAX_DIM: usize = 128;
+/// Heads that share keys in a block, at most.
+const MAX_HEADS: usize = 8;
 /// Threads of a block.
 const THREADS: u32 = 128;
+
+/// How a key is read.
+struct Width {
+    /// What the kernel's name ends in.
+    name: &'static str,
+    /// Lanes that hold a key.
+    lanes: usize,
+    /// Whether there is a kernel for seven heads.
+    seven: bool,
+}
+
+impl Width {
+    fn of<T: Element>(head_dim: usize) -> Self {
+        let lanes = head_dim.div_ceil(VECTOR / size_of::<T>()).next_power_of_two();
+        let (name, seven) = match (T::SUFFIX, head_dim) {
+            ("bf16", 64) => ("_of_64", true),
+            ("bf16", 128) => ("_of_128", true),
+            _ => (row_of::<T>(head_dim, usize::MAX).0, false),
+        };
+        Self { name, lanes, seven }
+    }
+
+    /// The heads of the kernel for so many.
+    fn together(&self, heads: usize) -> usize {
+        if self.seven && heads == 7 {
+            7
+        } else {
+            heads.next_power_of_two()
+        }
+    }
+}
 
 /// Keys and values of every layer, each (rows, K D), and what the layers of a step have in common.
 pub struct Cache<T> {
@@ -112,19 +145,15 @@ pub(crate) fn attention<T: Element>(
         b.keep(plan.refill(b, paths, cache.shape.rows));
     }
 
-    let (width, vectors) = row_of::<T>(d, usize::MAX);
-    let lanes = if width.is_empty() {
-        vectors
-    } else {
-        d.div_ceil(VECTOR / size_of::<T>())
-    };
+    let width = Width::of::<T>(d);
     let group = h / kv_heads;
-    let together = group.next_power_of_two().min(8);
+    let parts = group.div_ceil(MAX_HEADS);
+    let together = width.together(group.div_ceil(parts));
     let [sums, statistics] =
         [plan.tasks * h * d, plan.tasks * h * 2].map(|n| (n * size_of::<f32>()).next_multiple_of(8));
     b.room("attention_decode", sums + statistics, |parts| {
         let part_ml = parts.address() + sums as u64;
-        b.typed(&SOURCE, &format!("attention_decode_{together}{width}"))
+        b.typed(&SOURCE, &format!("attention_decode_{together}{}", width.name))
             .grid([plan.tasks, kv_heads * group.div_ceil(together), 1])
             .block(THREADS)
             .arg(&mut *o)
@@ -139,7 +168,7 @@ pub(crate) fn attention<T: Element>(
             .size(h)
             .size(kv_heads)
             .size(d)
-            .size(lanes.next_power_of_two())
+            .size(width.lanes)
             .arg(heads.scale() as f32)
             .launch();
         if plan.splits {

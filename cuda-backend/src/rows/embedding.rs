@@ -10,7 +10,7 @@ const SOURCE: Source = source!("embedding");
 /// Numbers of `scatter_add`'s vectors: its sums are f32, 16 bytes of them.
 const FEW: usize = 4;
 /// Vectors of a row that a block of `scatter_add` goes through.
-const COLUMNS: usize = 128;
+const COLUMNS: usize = 256;
 
 #[track_caller]
 pub(crate) fn embed<T: Element>(b: &Cuda<T>, y: &mut Mat<Buffer<T>>, table: &Mat<Buffer<T>>, ids: &Index) {
@@ -53,34 +53,49 @@ pub(crate) fn scatter_add<T: Element>(b: &Cuda<T>, dx: &mut Mat<Buffer<T>>, dy: 
 fn add<T: Element, Y>(b: &Cuda<T>, op: &'static str, y: &mut Mat<Buffer<Y>>, x: &Mat<Buffer<T>>, index: &Index) {
     check_shape(op, "dy", x.shape(), (index.len(), y.cols));
     index.check(op, y.rows);
-    let (lists, rows) = by_row(index.values());
+    let lists = Lists::new(index.values());
+    let words = [&lists.order[..], &lists.named, &lists.begin].concat();
     let (width, vectors) = row_of::<T>(x.cols, FEW);
-    b.room(op, size_of_val(&lists[..]), |room| {
-        b.keep(room.write(b, bytemuck::cast_slice(&lists)));
+    let (along, _) = block_of(vectors, COLUMNS, COLUMNS);
+    b.room(op, size_of_val(&words[..]), |room| {
+        b.keep(room.write(b, bytemuck::cast_slice(&words)));
+        let named = room.address() + size_of_val(&lists.order[..]) as u64;
         b.typed(&SOURCE, &format!("{op}{width}"))
-            .grid([rows, vectors.div_ceil(COLUMNS), 1])
-            .block(COLUMNS as u32)
+            .grid([lists.named.len(), vectors.div_ceil(along), 1])
+            .block(along as u32)
             .arg(y)
             .arg(x)
-            .arg(index)
-            .arg(room.address())
-            .arg(room.address() + size_of_val(index.values()) as u64)
+            .arg(&*room)
+            .arg(named)
+            .arg(named + size_of_val(&lists.named[..]) as u64)
             .size(x.cols)
             .launch();
     });
 }
 
-/// The i in the order of (row, i), then where each distinct row's begin and where the last one's end; and how many rows are distinct.
-fn by_row(index: &[u32]) -> (Vec<u32>, usize) {
-    let mut lists: Vec<u32> = (0..index.len() as u32).collect();
-    lists.sort_unstable_by_key(|&i| (index[i as usize], i));
-    let row = |i: usize| index[lists[i] as usize];
-    let begin: Vec<u32> = (0..index.len())
-        .filter(|&i| i == 0 || row(i) != row(i - 1))
-        .map(|i| i as u32)
-        .collect();
-    let rows = begin.len();
-    lists.extend(begin);
-    lists.push(index.len() as u32);
-    (lists, rows)
+/// The rows of x by the row of y they are added to.
+#[derive(Debug, PartialEq)]
+struct Lists {
+    /// The i in the order of (index_i, i).
+    order: Vec<u32>,
+    /// The rows that are named.
+    named: Vec<u32>,
+    /// Where the i of each begin, and where those of the last end.
+    begin: Vec<u32>,
 }
+
+impl Lists {
+    fn new(index: &[u32]) -> Self {
+        let mut order: Vec<u32> = (0..index.len() as u32).collect();
+        order.sort_unstable_by_key(|&i| (index[i as usize], i));
+        let (mut named, mut begin) = (Vec::new(), vec![0]);
+        for same in order.chunk_by(|&i, &j| index[i as usize] == index[j as usize]) {
+            named.push(index[same[0] as usize]);
+            begin.push(begin[begin.len() - 1] + same.len() as u32);
+        }
+        Self { order, named, begin }
+    }
+}
+
+#[cfg(test)]
+mod tests;

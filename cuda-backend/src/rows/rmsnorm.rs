@@ -60,7 +60,7 @@ pub(crate) fn rmsnorm_bwd<T: Element>(
     let (width, vectors) = row_of::<T>(c, usize::MAX);
     let (along, rows) = block_of(vectors, 512, LONGEST);
     // Enough blocks for the device, as few partial sums as that allows.
-    let per_block = n.div_ceil(128).clamp(8, 64).next_multiple_of(rows);
+    let per_block = n.div_ceil(128).clamp(8, 128).next_multiple_of(rows);
     let blocks = n.div_ceil(per_block);
     let add = match accum {
         Accum::Replace => "",

@@ -9,7 +9,17 @@ use crate::host::{Host, Rng, full};
 pub fn cases(sizes: Sizes) -> Vec<Case> {
     let shapes: &[(usize, usize)] = match sizes {
         Sizes::Small => &[(1, 1), (4, 6)],
-        Sizes::Full => &[(1, 1), (2, 8), (5, 17), (7, 31), (33, 64), (70, 130), (3, 1030)],
+        Sizes::Full => &[
+            (1, 1),
+            (2, 8),
+            (5, 17),
+            (7, 31),
+            (33, 64),
+            (70, 130),
+            (3, 1030),
+            (2, 8232),
+            (1100, 24),
+        ],
     };
     let rotary: &[(usize, usize, usize)] = match sizes {
         Sizes::Small => &[(3, 2, 4), (2, 1, 6)],

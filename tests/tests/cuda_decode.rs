@@ -1,0 +1,79 @@
+//! Decoding on the CUDA device, beyond the shared cases: every width of a head, groups of any size, paths that are cut into several tasks.
+//! Needs a driver, as `cuda.rs` does.
+use kernel::backend::{Heads, Paths, Span};
+use kernel::mat::Mat;
+use tests::cases::heads;
+use tests::device::{Backend, Device};
+use tests::devices::{Visit, each_cuda, oracle};
+use tests::host::{Host, Rng, full};
+use tests::run::decode;
+use tests::tolerance::{TABLE, worst};
+
+/// Attention of a row for each of `lengths` over a path of so many positions, in spans of up to `span` rows, no two of them neighbours.
+fn attend<B: Backend>(device: &Device<B>, qkv: &[Host; 3], lengths: &[usize], span: usize, heads: Heads) -> Host {
+    let [q, k, v] = qkv;
+    let mut paths = Paths::new();
+    for &len in lengths {
+        let starts = (0..len).step_by(span).rev();
+        paths.push(starts.map(|start| Span {
+            start,
+            len: span.min(len - start),
+        }));
+    }
+    let slots: Vec<u32> = (0..k.rows as u32).collect();
+    let mut o = device.output_buf(&full(q.rows, q.cols, f64::NAN));
+    decode(device, &mut o, &device.input_buf(q), (k, v), &slots, &paths, heads);
+    device.read_buf("o", o)
+}
+
+struct Check(Vec<String>);
+
+impl Visit for Check {
+    fn visit<B: Backend>(&mut self, device: &Device<B>) {
+        let widths = (8..=128).step_by(8).map(|d| (heads(3, 1, d), vec![70, 1], 32));
+        let groups = [1, 2, 5, 7, 8, 9, 12, 14, 20].map(|group| (heads(2 * group, 2, 16), vec![40], 7));
+        let wide_groups = [6, 7, 8].map(|group| (heads(group, 1, 64), vec![300], 32));
+        let wider_groups = [1, 2, 4, 7, 8].map(|group| (heads(group, 1, 128), vec![33, 17], 16));
+        // Several tasks; 256, 512 and 1024 positions a task.
+        let long = [
+            (heads(2, 1, 64), vec![256, 257, 700], 32),
+            (heads(4, 2, 8), vec![5000, 40], 999),
+            (heads(1, 1, 8), vec![20000], 5000),
+        ];
+        let all = widths.chain(groups).chain(wide_groups).chain(wider_groups).chain(long);
+        for (heads, lengths, span) in all {
+            let label = format!("{heads:?}, lengths {lengths:?}, spans of {span}");
+            let mut rng = Rng::new(&label);
+            let rows = lengths.iter().copied().max().unwrap_or(0);
+            let shapes = [
+                (lengths.len(), heads.heads),
+                (rows, heads.kv_heads),
+                (rows, heads.kv_heads),
+            ];
+            let qkv: [Host; 3] = shapes.map(|(n, h)| rng.matrix(n, h * heads.head_dim));
+            let qkv = qkv.map(|x| device.round(tests::case::Kind::Buf, &x));
+            let want: Mat<Vec<f64>> = attend(&oracle(), &qkv, &lengths, span, heads);
+            let (error, place) = worst(&attend(device, &qkv, &lengths, span, heads), &want);
+            let allowed = TABLE
+                .iter()
+                .find(|t| t.precision == device.precision)
+                .map_or(0.0, |t| t.buf);
+            if error > allowed {
+                self.0.push(format!(
+                    "{}: {label}: {place}: error {error:.1e} > {allowed:.0e}",
+                    device.name
+                ));
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_over_the_cache_is_right_for_any_head_and_any_length() {
+    let mut check = Check(Vec::new());
+    if !each_cuda(&mut check) {
+        println!("skipped: there is no CUDA driver");
+        return;
+    }
+    assert!(check.0.is_empty(), "{}", check.0.join("\n"));
+}
