@@ -72,13 +72,17 @@ pub(crate) struct Tape {
     waiting: Option<Vec<Ready>>,
     /// A list seen once has no graph yet.
     seen: HashMap<Vec<Ready>, Option<Graph>>,
+    replays: usize,
 }
 
 impl Tape {
     /// Launches these, as a graph if they have come before.
     fn play(&mut self, stream: &Arc<CudaStream>, list: Vec<Ready>) -> Result<(), DriverError> {
         match self.seen.get_mut(&list) {
-            Some(Some(graph)) => graph.0.launch(),
+            Some(Some(graph)) => {
+                self.replays += 1;
+                graph.0.launch()
+            }
             Some(seen) => {
                 let graph = seen.insert(Graph(capture(stream, &list)?));
                 graph.0.launch()
@@ -119,6 +123,11 @@ impl<T: Element> Cuda<T> {
         let end = End(self);
         work();
         drop(end);
+    }
+
+    /// How many times a graph was launched instead of what it was made of.
+    pub fn replays(&self) -> usize {
+        lock(&self.tape).replays
     }
 
     /// Launches what waits.

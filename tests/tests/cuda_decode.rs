@@ -1,13 +1,17 @@
 //! Decoding on the CUDA device, beyond the shared cases: every width of a head, groups of any size, paths that are cut into several tasks.
 //! Needs a driver, as `cuda.rs` does.
-use kernel::backend::{Heads, Paths, Span};
-use kernel::mat::Mat;
+use cuda_backend::{Cuda, Error};
+use kernel::backend::{Decode, Heads, Paths, Span};
+use kernel::mat::{Mat, Use};
+use kernel::real::Real;
+use kernel::transformer::Decoder;
 use tests::cases::heads;
 use tests::device::{Backend, Device};
 use tests::devices::{Visit, each_cuda, oracle};
 use tests::host::{Host, Rng, full};
 use tests::run::decode;
 use tests::tolerance::{TABLE, worst};
+use tests::whole::{biased, model, tokens};
 
 /// Attention of a row for each of `lengths` over a path of so many positions, in spans of up to `span` rows, no two of them neighbours.
 fn attend<B: Backend>(device: &Device<B>, qkv: &[Host; 3], lengths: &[usize], span: usize, heads: Heads) -> Host {
@@ -76,4 +80,37 @@ fn attention_over_the_cache_is_right_for_any_head_and_any_length() {
         return;
     }
     assert!(check.0.is_empty(), "{}", check.0.join("\n"));
+}
+
+/// Logits after a prefill of two prompts and 24 steps of three sequences, the third a copy of the first.
+fn steps<B: Decode>(b: &B) -> Vec<f64> {
+    let config = biased();
+    let text = tokens("steps", 100, config.vocab);
+    let model = model(b, config, Use::Inference);
+    let fine = "no fault on the device";
+    let mut decoder = Decoder::new(b, &model, 300).expect(fine);
+    let mut ids = decoder.prefill(b, &model, &[&text[..20], &text[20..28]]).expect(fine);
+    ids.push(decoder.fork(ids[0]));
+    let mut all: Vec<f64> = decoder.logits().iter().map(|z| z.to_f64()).collect();
+    for tokens in text[28..].chunks_exact(3) {
+        decoder.step(b, &model, &ids, tokens).expect(fine);
+        all.extend(decoder.logits().iter().map(|z| z.to_f64()));
+    }
+    all
+}
+
+#[test]
+fn steps_are_replayed_and_stay_right() {
+    let b = match Cuda::<f32>::new(0) {
+        Ok(b) => b,
+        Err(Error::NoDriver) => return println!("skipped: there is no CUDA driver"),
+        Err(e) => panic!("there is a CUDA driver, but {e}"),
+    };
+    let (got, want) = (steps(&b), steps(&oracle().backend));
+    let host = |data: Vec<f64>| Mat::new(data, got.len(), 1);
+    let (error, place) = worst(&host(got.clone()), &host(want));
+    assert!(error < 1e-5, "{place}: error {error:.1e}");
+    // Of 24 steps two are of a new shape, and the sequences come to three blocks of the cache.
+    assert!(b.replays() >= 24, "{} replays", b.replays());
+    assert_eq!(got, steps(&b), "the same calls give the same bits");
 }
