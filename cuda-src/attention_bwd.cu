@@ -2,20 +2,20 @@
 //   attention_delta  delta_i                                    attention_dq  dq_i = scale sum_j ds_ij k_j
 //   attention_dkv    dk_j = scale sum_i ds_ij q_i, dv_j = sum_i p_ij do_i, over the heads of a group and the rows that attend to j
 // Shapes as in attention_fwd.cu; delta (N, heads).
-// Grid: delta: (ceil(N / 8), heads), a warp a row; dq: (tiles of 32 queries, heads); dkv: (tiles of 32 keys, kv_heads); 256 threads.
+// Grid: delta: ceil(N heads / 8), a warp a row and head; dq: (tiles of 32 queries, heads); dkv: (tiles of 32 keys, kv_heads); 256 threads.
 // Bytes: the tile's own rows once; the rows it meets once for each tile, but for the first time from L2.
 // Deterministic, no atomics: each output is one thread's sum, over heads upward and over rows in the order of the spans.
 #include "attention.cuh"
 
 template <typename T>
-__device__ __forceinline__ void delta_of(float* delta, const T* d_o, const T* o, u32 n, u32 heads, u32 d) {
-    const u32 row = blockIdx.x * (TILE_THREADS / 32) + threadIdx.x / 32, head = blockIdx.y;
-    if (row >= n) return;
-    const u64 at = (u64(row) * heads + head) * d;
+__device__ __forceinline__ void delta_of(float* delta, const T* d_o, const T* o, u32 rows, u32 d) {
+    const u32 row = blockIdx.x * (TILE_THREADS / 32) + threadIdx.x / 32;
+    if (row >= rows) return;
+    const u64 at = u64(row) * d;
     float sum = 0.f;
     for (u32 i = threadIdx.x % 32; i < d; i += 32) sum = fmaf(to_float(d_o[at + i]), to_float(o[at + i]), sum);
     sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) delta[u64(row) * heads + head] = sum;
+    if (threadIdx.x % 32 == 0) delta[row] = sum;
 }
 
 template <typename T, int D>
@@ -111,8 +111,8 @@ __device__ __forceinline__ void dkv_of(T* dk, T* dv, const T* d_o, const float* 
 
 #define DELTA(T, S)                                                                                                               \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS, 2)                                                                    \
-        attention_delta_##S(float* delta, const T* d_o, const T* o, u32 n, u32 heads, u32 d) {                                    \
-        delta_of(delta, d_o, o, n, heads, d);                                                                                     \
+        attention_delta_##S(float* delta, const T* d_o, const T* o, u32 rows, u32 d) {                                            \
+        delta_of(delta, d_o, o, rows, d);                                                                                         \
     }
 FOR_BOTH(DELTA)
 

@@ -5,66 +5,9 @@
 // Bytes: q, o, lse once; k and v once for each tile of queries and head, but for the first time from L2. A block's lse are single
 // numbers `heads` apart: the sectors are filled by the heads' blocks together, in L2.
 // Deterministic: keys in the order of the path, one warp a row.
-#include "attention.cuh"
-#include "mma.cuh"
+#include "attention_mma.cuh"
 
-constexpr int BM = 128, BN = 64, THREADS = 128;
-
-// The offset of the chunk `c` (even) beyond an offset that `swizzle` gave for chunk 0 or 1.
-template <int CHUNKS> __device__ __forceinline__ u32 beyond(u32 offset, u32 c) {
-    constexpr u32 P = CHUNKS % 8 == 0 ? 8 : 4;
-    return (offset ^ (c % P * 16)) + c / P * P * 16;
-}
-
-// Starts the copy of rows start .. start + ROWS of x, d of their `stride` numbers from `column` on, to a tile; zeros from row `end` and from d on.
-template <int D, int ROWS> __device__ __forceinline__ void copy_rows(u32 tile, const bf16* x, u32 column, u32 start, u32 end, u32 stride, u32 d) {
-    constexpr int CHUNKS = D / 8;
-    if (THREADS % CHUNKS == 0) {
-        constexpr u32 STEP = THREADS / CHUNKS;
-        const u32 row = threadIdx.x / CHUNKS, chunk = threadIdx.x % CHUNKS;
-        const u32 rows = chunk * 8 < d && end > start + row ? end - start - row : 0;
-        const bf16* from = x + (u64(start + row) * stride + (column + chunk * 8));
-#pragma unroll
-        for (u32 i = 0; i < ROWS / STEP; i++) {
-            cp_async_16(tile + swizzle<CHUNKS>(i * STEP + row, chunk), from, i * STEP < rows);
-            from += STEP * stride;
-        }
-    } else {
-        for (u32 i = threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
-            const u32 row = i / CHUNKS, chunk = i % CHUNKS;
-            cp_async_16(tile + swizzle<CHUNKS>(row, chunk), x + u64(start + row) * stride + column + chunk * 8, start + row < end && chunk * 8 < d);
-        }
-    }
-}
-
-// 2^x, to 2 ulp; below 2^-126 nought.
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-// Over the four lanes of a fragment's row, the same bits in each.
-__device__ __forceinline__ float quad_max(float x) {
-    x = fmaxf(x, __shfl_xor_sync(FULL_MASK, x, 1));
-    return fmaxf(x, __shfl_xor_sync(FULL_MASK, x, 2));
-}
-__device__ __forceinline__ float quad_sum(float x) {
-    x += __shfl_xor_sync(FULL_MASK, x, 1);
-    return x + __shfl_xor_sync(FULL_MASK, x, 2);
-}
-
-// Where a walk over the keys that a tile of queries meets has got to: keys from `key` to `end` of a span.
-struct Keys {
-    u32 span, key;
-
-    __device__ __forceinline__ Keys(const Span* spans, const Tile& t) : span(t.first), key(spans[t.first].start) {}
-    __device__ __forceinline__ bool more(const Tile& t) const { return span < t.last; }
-    __device__ __forceinline__ u32 end(const Span* spans, const Tile& t) const { return min(spans[span].end, t.end); }
-    __device__ __forceinline__ void next(const Span* spans, const Tile& t) {
-        key += BN;
-        if (key >= end(spans, t) && ++span < t.last) key = spans[span].start;
-    }
-};
+constexpr int BM = 128, BN = 64;
 
 template <int D>
 __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, const bf16* k, const bf16* v, const Tile* tiles,
@@ -83,25 +26,21 @@ __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, cons
     const u32 at_v = at_q;
     const u32 first = tile.start + warp * 32;
 
-    Keys at(spans, tile);
+    Keys<BN> at(spans, tile);
     copy_rows<D, BM>(queries, q, head * d, tile.start, tile.end, stride, d);
     copy_rows<D, BN>(keys, k, kv_column, at.key, at.end(spans, tile), kv_stride, d);
     cp_commit();
 
     u32 kept[KEEP ? D / 16 : 1][2][4];
     float sum[2][D / 8][4], largest[2][2], total[2][2];
+    clear(sum);
 #pragma unroll
-    for (int m = 0; m < 2; m++) {
-#pragma unroll
-        for (int n = 0; n < D / 8; n++)
-#pragma unroll
-            for (int e = 0; e < 4; e++) sum[m][n][e] = 0.f;
+    for (int m = 0; m < 2; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             largest[m][h] = NEG_INFINITY;
             total[m][h] = 0.f;
         }
-    }
     const float to_base_2 = scale * LOG2_E;
     bool fresh = true;
 
@@ -122,12 +61,7 @@ __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, cons
         const bool met = first < tile.end && at.key < first + 32;
         float s[2][BN / 8][4];
         if (met) {
-#pragma unroll
-            for (int m = 0; m < 2; m++)
-#pragma unroll
-                for (int n = 0; n < BN / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++) s[m][n][e] = 0.f;
+            clear(s);
 #pragma unroll
             for (int c = 0; c < D / 16; c++) {
                 u32 left[2][4];
@@ -150,7 +84,7 @@ __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, cons
         cp_wait<0>();
         // The values are there for all, and all have done with the keys.
         __syncthreads();
-        Keys next = at;
+        Keys<BN> next = at;
         next.next(spans, tile);
         if (next.more(tile)) copy_rows<D, BN>(keys, k, kv_column, next.key, next.end(spans, tile), kv_stride, d);
         cp_commit();
@@ -198,9 +132,7 @@ __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, cons
         for (int c = 0; c < BN / 16; c++) {
             u32 p[2][4];
 #pragma unroll
-            for (int m = 0; m < 2; m++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) p[m][e] = pack_bf16(s[m][2 * c + e / 2][e % 2 * 2], s[m][2 * c + e / 2][e % 2 * 2 + 1]);
+            for (int m = 0; m < 2; m++) left_of(p[m], s[m], c);
 #pragma unroll
             for (int n = 0; n < D / 16; n++) {
                 u32 right[4];
@@ -214,25 +146,17 @@ __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, cons
         }
     }
 
-    // Through the warp's own rows of shared memory to stores of 16 bytes.
-    unsigned char* rows = shared + warp * 32 * ROW;
+    float factor[2][2];
 #pragma unroll
     for (int m = 0; m < 2; m++)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            const float l = quad_sum(total[m][h]), inverse = 1.f / l;
-            const u32 i = m * 16 + h * 8 + lane / 4, row = first + i;
+            const float l = quad_sum(total[m][h]);
+            const u32 row = first + m * 16 + h * 8 + lane / 4;
+            factor[m][h] = 1.f / l;
             if (lane % 4 == 0 && row < tile.end) lse[u64(row) * heads + head] = largest[m][h] * scale + logf(l);
-#pragma unroll
-            for (int n = 0; n < D / 8; n++)
-                *reinterpret_cast<u32*>(rows + swizzle<CHUNKS>(i, n) + lane % 4 * 4) = pack_bf16(sum[m][n][2 * h] * inverse, sum[m][n][2 * h + 1] * inverse);
         }
-    __syncwarp();
-    for (u32 i = lane; i < 32 * CHUNKS; i += 32) {
-        const u32 row = i / CHUNKS, chunk = i % CHUNKS;
-        if (first + row < tile.end && chunk * 8 < d)
-            *reinterpret_cast<Vec<bf16, 8>*>(o + u64(first + row) * stride + head * d + chunk * 8) = *reinterpret_cast<const Vec<bf16, 8>*>(rows + swizzle<CHUNKS>(row, chunk));
-    }
+    store_sums<D>(o, shared + warp * 32 * ROW, sum, factor, head * d, first, tile.end, stride, d);
 }
 
 #define KERNEL(D)                                                                                                                 \

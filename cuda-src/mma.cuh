@@ -29,6 +29,11 @@ __device__ __forceinline__ void cp_async_4(u32 to, const void* from, bool valid)
     const u32 bytes = valid ? 4 : 0;
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
+// The same for 8 bytes.
+__device__ __forceinline__ void cp_async_8(u32 to, const void* from, bool valid) {
+    const u32 bytes = valid ? 8 : 0;
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;\n" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
 // Closes this thread's group of copies (it may be empty).
 __device__ __forceinline__ void cp_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 // Waits until at most the last N of this thread's groups are under way. The other threads' copies are there after a barrier.

@@ -2,13 +2,17 @@
 use kernel::backend::{Heads, Qkv, QkvMut};
 use kernel::mat::{Mat, check_shape};
 
-use super::{THREADS, Tree, Unit, check_lse, check_qkv, launch, plain_shared, sized, width};
+use super::tree::{TENSOR_KEYS, TENSOR_QUERIES};
+use super::{TENSOR_THREADS, THREADS, Tree, Unit, check_lse, check_qkv, launch, plain_shared, sized, unit, width};
 use crate::buffer::Buffer;
 use crate::compile::{Source, source};
 use crate::device::{Cuda, Element};
 
-const SOURCE: Source = source!("attention_bwd");
+const PLAIN: Source = source!("attention_bwd");
+const TENSOR: Source = source!("attention_bwd_bf16");
 const NAME: &str = "attention_bwd";
+/// Keys of a stage of dq with tensor cores.
+const STAGE_KEYS: usize = 32;
 
 #[allow(clippy::too_many_arguments)]
 #[track_caller]
@@ -29,44 +33,68 @@ pub(crate) fn backward<T: Element>(
     check_shape(NAME, "dk", d.k.shape(), qkv.k.shape());
     check_shape(NAME, "dv", d.v.shape(), qkv.v.shape());
     check_lse(NAME, lse, tree, heads);
-    let (n, width) = (tree.rows(), width(NAME, heads));
-    b.room("attention_bwd", n * heads.heads * size_of::<f32>(), |delta| {
-        b.typed(&SOURCE, "attention_delta")
-            .grid([n.div_ceil(THREADS as usize / 32), heads.heads, 1])
-            .block(THREADS)
-            .arg(&*delta)
-            .arg(d_o)
-            .arg(o)
-            .size(n)
-            .size(heads.heads)
-            .size(heads.head_dim)
-            .launch();
-
-        let tiles = tree.queries(Unit::Plain);
-        let of_q = launch(b, &SOURCE, "attention_dq", width, tiles, heads.heads)
-            .block(THREADS)
-            .shared(plain_shared(width, 4, 1))
-            .arg(d.q)
-            .arg(d_o)
-            .arg(lse)
-            .arg(&*delta)
-            .arg(qkv.q)
-            .arg(qkv.k)
-            .arg(qkv.v);
-        sized(of_q, tiles, heads).launch();
-
-        let tiles = tree.keys();
-        let of_kv = launch(b, &SOURCE, "attention_dkv", width, tiles, heads.kv_heads)
-            .block(THREADS)
-            .shared(plain_shared(width, 4, 2))
-            .arg(d.k)
-            .arg(d.v)
-            .arg(d_o)
-            .arg(lse)
-            .arg(&*delta)
-            .arg(qkv.q)
-            .arg(qkv.k)
-            .arg(qkv.v);
-        sized(of_kv, tiles, heads).launch();
+    let (rows, width, unit) = (tree.rows() * heads.heads, width(NAME, heads), unit::<T>(heads));
+    let (of_queries, of_keys) = (tree.queries(unit), tree.keys(unit));
+    // delta; with tensor cores pairs of lse and delta.
+    b.room(NAME, rows * 2 * size_of::<f32>(), |stats| {
+        let (of_stats, of_q, of_kv) = match unit {
+            Unit::Plain => (
+                b.typed(&PLAIN, "attention_delta")
+                    .grid([rows.div_ceil(THREADS as usize / 32), 1, 1])
+                    .block(THREADS)
+                    .arg(&*stats)
+                    .arg(d_o)
+                    .arg(o),
+                launch(b, &PLAIN, "attention_dq", width, of_queries, heads.heads)
+                    .block(THREADS)
+                    .shared(plain_shared(width, 4, 1))
+                    .arg(d.q)
+                    .arg(d_o)
+                    .arg(lse),
+                launch(b, &PLAIN, "attention_dkv", width, of_keys, heads.kv_heads)
+                    .block(THREADS)
+                    .shared(plain_shared(width, 4, 2))
+                    .arg(d.k)
+                    .arg(d.v)
+                    .arg(d_o)
+                    .arg(lse),
+            ),
+            Unit::Tensor => (
+                b.typed(&TENSOR, &format!("attention_tensor_stats_{width}"))
+                    .grid([rows.div_ceil(TENSOR_THREADS as usize / lanes(width)), 1, 1])
+                    .block(TENSOR_THREADS)
+                    .arg(&*stats)
+                    .arg(d_o)
+                    .arg(o)
+                    .arg(lse),
+                launch(b, &TENSOR, "attention_tensor_dq", width, of_queries, heads.heads)
+                    .block(TENSOR_THREADS)
+                    .shared(size_of::<T>() * width * (2 * TENSOR_QUERIES + 4 * STAGE_KEYS))
+                    .arg(d.q)
+                    .arg(d_o),
+                launch(b, &TENSOR, "attention_tensor_dkv", width, of_keys, heads.kv_heads)
+                    .block(TENSOR_THREADS)
+                    .shared(dkv_shared(width))
+                    .arg(d.k)
+                    .arg(d.v)
+                    .arg(d_o),
+            ),
+        };
+        of_stats.size(rows).size(heads.head_dim).launch();
+        for (launch, tiles) in [(of_q, of_queries), (of_kv, of_keys)] {
+            let launch = launch.arg(&*stats).arg(qkv.q).arg(qkv.k).arg(qkv.v);
+            sized(launch, tiles, heads).launch();
+        }
     });
+}
+
+/// Lanes that sum a row's delta with tensor cores: eight numbers each, a power of two of them.
+fn lanes(width: usize) -> usize {
+    (width / 8).next_power_of_two()
+}
+
+/// Bytes of shared memory of dk and dv with tensor cores: keys and values, and two stages of queries, d_o and pairs.
+fn dkv_shared(width: usize) -> usize {
+    let queries = if width <= 64 { 64 } else { 32 };
+    2 * TENSOR_KEYS * width * 2 + 2 * queries * (2 * width * 2 + 8)
 }

@@ -2,6 +2,7 @@
 use kernel::backend::{Heads, Qkv};
 use kernel::mat::{Mat, check_shape};
 
+use super::tree::TENSOR_QUERIES;
 use super::{TENSOR_THREADS, THREADS, Tree, Unit, check_lse, check_qkv, launch, plain_shared, sized, unit, width};
 use crate::buffer::Buffer;
 use crate::compile::{Source, source};
@@ -9,6 +10,8 @@ use crate::device::{Cuda, Element};
 
 const PLAIN: Source = source!("attention_fwd");
 const TENSOR: Source = source!("attention_fwd_bf16");
+/// Keys, and values, in shared memory at once with tensor cores.
+const STAGE_KEYS: usize = 64;
 
 #[track_caller]
 pub(crate) fn forward<T: Element>(
@@ -28,10 +31,9 @@ pub(crate) fn forward<T: Element>(
         Unit::Plain => launch(b, &PLAIN, "attention_fwd", width, tiles, heads.heads)
             .block(THREADS)
             .shared(plain_shared(width, 3, 1)),
-        // 128 queries, 64 keys, 64 values.
         Unit::Tensor => launch(b, &TENSOR, "attention_tensor_fwd", width, tiles, heads.heads)
             .block(TENSOR_THREADS)
-            .shared(size_of::<T>() * width * (128 + 64 + 64)),
+            .shared(size_of::<T>() * width * (TENSOR_QUERIES + 2 * STAGE_KEYS)),
     };
     let launch = launch.arg(o).arg(lse).arg(qkv.q).arg(qkv.k).arg(qkv.v);
     sized(launch, tiles, heads).launch();

@@ -8,16 +8,18 @@ use crate::error::Error;
 /// Rows of a tile of the kernels without tensor cores.
 pub(super) const PLAIN: usize = 32;
 /// Queries of a tile of those with.
-const TENSOR_QUERIES: usize = 128;
+pub(super) const TENSOR_QUERIES: usize = 128;
+/// Keys of a tile of those with.
+pub(super) const TENSOR_KEYS: usize = 64;
 
 /// A batch's segments on the device.
 pub struct Tree {
     rows: usize,
     /// What the addresses below lie in.
     _memory: Buffer<u32>,
-    plain_queries: Tiles,
-    plain_keys: Tiles,
-    tensor_queries: Tiles,
+    /// By `Unit`.
+    queries: [Tiles; 2],
+    keys: [Tiles; 2],
 }
 
 /// Which kernels run.
@@ -45,8 +47,9 @@ impl Tree {
         let (ancestors, descendants) = (ancestors(segments), descendants(segments));
         let lists = [
             List::queries(segments, &ancestors, PLAIN),
-            List::keys(segments, &descendants, PLAIN),
             List::queries(segments, &ancestors, TENSOR_QUERIES),
+            List::keys(segments, &descendants, PLAIN),
+            List::keys(segments, &descendants, TENSOR_KEYS),
         ];
         let mut memory = Vec::new();
         let offsets = lists.each_ref().map(|list| {
@@ -59,7 +62,7 @@ impl Tree {
         });
         let memory = Buffer::copied(b, &memory)?;
         let address = |at: usize| memory.address() + (at * size_of::<u32>()) as u64;
-        let [plain_queries, plain_keys, tensor_queries] = offsets.map(|(tiles, spans, count)| Tiles {
+        let [plain_queries, tensor_queries, plain_keys, tensor_keys] = offsets.map(|(tiles, spans, count)| Tiles {
             tiles: address(tiles),
             spans: address(spans),
             count,
@@ -67,9 +70,8 @@ impl Tree {
         Ok(Self {
             rows: segments.iter().map(|s| s.len).sum(),
             _memory: memory,
-            plain_queries,
-            plain_keys,
-            tensor_queries,
+            queries: [plain_queries, tensor_queries],
+            keys: [plain_keys, tensor_keys],
         })
     }
 
@@ -80,15 +82,12 @@ impl Tree {
 
     /// Tiles of queries with the spans of keys.
     pub(super) fn queries(&self, unit: Unit) -> Tiles {
-        match unit {
-            Unit::Plain => self.plain_queries,
-            Unit::Tensor => self.tensor_queries,
-        }
+        self.queries[unit as usize]
     }
 
     /// Tiles of keys with the spans of queries.
-    pub(super) fn keys(&self) -> Tiles {
-        self.plain_keys
+    pub(super) fn keys(&self, unit: Unit) -> Tiles {
+        self.keys[unit as usize]
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) struct Source {
 const HEADERS: &[(&str, &str)] = &[
     ("common.cuh", include_str!("../../../cuda-src/common.cuh")),
     ("attention.cuh", include_str!("../../../cuda-src/attention.cuh")),
+    ("attention_mma.cuh", include_str!("../../../cuda-src/attention_mma.cuh")),
     ("gemm.cuh", include_str!("../../../cuda-src/gemm.cuh")),
     ("mma.cuh", include_str!("../../../cuda-src/mma.cuh")),
 ];

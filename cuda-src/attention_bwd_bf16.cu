@@ -1,0 +1,316 @@
+// The backward pass of attention of bf16 on tensor cores, the equations and shapes of attention_bwd.cu with d a multiple of 8. Scores and
+// sums are f32; p and ds are rounded to bf16 before their products.
+//   attention_tensor_stats  stats (N heads, 2) = (lse_i log2 e, delta_i)
+//   attention_tensor_dq     a warp has 32 queries: each fragment of k and v is used twice
+//   attention_tensor_dkv    a warp has 16 keys; computes s', so that p' and ds' are left factors as they stand in registers
+// Grid: stats: a group of lanes a row and head; dq: (tiles of 128 queries, heads); dkv: (tiles of 64 keys, kv_heads); 4 warps.
+// Shared memory: the tile's own two matrices, and two stages of the two matrices that it meets.
+// Bytes: the tile's own rows once; the rows it meets once for each tile, but for the first time from L2.
+// Deterministic, no atomics: each output is one warp's sum, over heads upward and over rows in the order of the spans.
+#include "attention_mma.cuh"
+
+constexpr int DQ_QUERIES = 128, DQ_KEYS = 32, DKV_KEYS = 64;
+// Queries of a stage of dkv: as many as leave room for two blocks on a multiprocessor.
+template <int D> constexpr int DKV_QUERIES = D <= 64 ? 64 : 32;
+
+typedef Vec<float, 2> Stats;  // lse log2 e, delta
+
+template <int D>
+__device__ __forceinline__ void stats_of(Stats* stats, const bf16* d_o, const bf16* o, const float* lse, u32 rows, u32 d) {
+    // Lanes of a row, a power of two.
+    constexpr u32 LANES = D == 96 ? 16 : D / 8;
+    const u32 row = blockIdx.x * (THREADS / LANES) + threadIdx.x / LANES, col = threadIdx.x % LANES * 8;
+    float sum = 0.f;
+    if (row < rows && col < d) {
+        const u64 at = u64(row) * d + col;
+        const Vec<bf16, 8> x = *reinterpret_cast<const Vec<bf16, 8>*>(d_o + at), y = *reinterpret_cast<const Vec<bf16, 8>*>(o + at);
+#pragma unroll
+        for (int i = 0; i < 8; i++) sum = fmaf(to_float(x.x[i]), to_float(y.x[i]), sum);
+    }
+#pragma unroll
+    for (int i = LANES / 2; i > 0; i /= 2) sum += __shfl_xor_sync(FULL_MASK, sum, i);
+    if (row < rows && col == 0) stats[row] = {lse[row] * LOG2_E, sum};
+}
+
+template <int D>
+__device__ __forceinline__ void dq_of(bf16* dq, const bf16* d_o, const Stats* stats, const bf16* q, const bf16* k, const bf16* v,
+                                      const Tile* tiles, const Span* spans, u32 heads, u32 kv_heads, u32 d, float scale) {
+    constexpr int CHUNKS = D / 8, BM = DQ_QUERIES, BN = DQ_KEYS;
+    constexpr u32 ROW = CHUNKS * 16, STAGE = 2 * BN * ROW;
+    extern __shared__ __align__(128) unsigned char shared[];
+    const u32 queries = shared_address(shared), d_os = queries + BM * ROW, stages = d_os + BM * ROW;
+    const Tile tile = tiles[blockIdx.x];
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = blockIdx.y;
+    const u32 stride = heads * d, kv_stride = kv_heads * d, kv_column = head / (heads / kv_heads) * d;
+    const u32 own = warp * 32 * ROW, first = tile.start + warp * 32;
+    const u32 at_left = swizzle<CHUNKS>(lane % 16, lane / 16), at_right = swizzle<CHUNKS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+
+    Keys<BN> at(spans, tile), ahead = at;
+    u32 stage = 0;
+    auto copy = [&](u32 to) {
+        if (ahead.more(tile)) {
+            const u32 end = ahead.end(spans, tile);
+            copy_rows<D, BN>(to, k, kv_column, ahead.key, end, kv_stride, d);
+            copy_rows<D, BN>(to + BN * ROW, v, kv_column, ahead.key, end, kv_stride, d);
+            ahead.next(spans, tile);
+        }
+        cp_commit();
+    };
+    copy_rows<D, BM>(queries, q, head * d, tile.start, tile.end, stride, d);
+    copy_rows<D, BM>(d_os, d_o, head * d, tile.start, tile.end, stride, d);
+    copy(stages);
+
+    Stats of[2][2];
+#pragma unroll
+    for (int m = 0; m < 2; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            const u32 row = first + m * 16 + h * 8 + lane / 4;
+            of[m][h] = row < tile.end ? stats[u64(row) * heads + head] : Stats{0.f, 0.f};
+        }
+    float sum[2][D / 8][4];
+    clear(sum);
+    const float to_base_2 = scale * LOG2_E;
+
+    for (; at.more(tile); at.next(spans, tile)) {
+        cp_wait<0>();
+        // This stage is there for all, and all have done with the other.
+        __syncthreads();
+        copy(stages + (stage ^ STAGE));
+        const u32 keys = stages + stage, values = keys + BN * ROW;
+        stage ^= STAGE;
+        if (first >= tile.end || at.key >= first + 32) continue;
+
+        float s[2][BN / 8][4], dp[2][BN / 8][4];
+        clear(s);
+        clear(dp);
+#pragma unroll
+        for (int c = 0; c < D / 16; c++) {
+            u32 left[2][4], d_left[2][4];
+#pragma unroll
+            for (int m = 0; m < 2; m++) {
+                const u32 from = own + m * 16 * ROW + beyond<CHUNKS>(at_left, 2 * c);
+                ldmatrix_x4(left[m], queries + from);
+                ldmatrix_x4(d_left[m], d_os + from);
+            }
+#pragma unroll
+            for (int n = 0; n < BN / 16; n++) {
+                const u32 from = n * 16 * ROW + beyond<CHUNKS>(at_right, 2 * c);
+                u32 right[4], d_right[4];
+                ldmatrix_x4(right, keys + from);
+                ldmatrix_x4(d_right, values + from);
+#pragma unroll
+                for (int m = 0; m < 2; m++)
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        mma_bf16(s[m][2 * n + h], left[m], right[2 * h], right[2 * h + 1]);
+                        mma_bf16(dp[m][2 * n + h], d_left[m], d_right[2 * h], d_right[2 * h + 1]);
+                    }
+            }
+        }
+        const u32 end = at.end(spans, tile);
+        if (at.key + BN > min(end, first + 1)) {
+#pragma unroll
+            for (int m = 0; m < 2; m++)
+#pragma unroll
+                for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) {
+                        const u32 row = first + m * 16 + lane / 4 + e / 2 * 8, j = at.key + n * 8 + lane % 4 * 2 + e % 2;
+                        if (j >= end || j > row) s[m][n][e] = NEG_INFINITY;
+                    }
+        }
+#pragma unroll
+        for (int m = 0; m < 2; m++)
+#pragma unroll
+            for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const Stats x = of[m][e / 2];
+                    s[m][n][e] = exp2_fast(fmaf(s[m][n][e], to_base_2, -x.x[0])) * (dp[m][n][e] - x.x[1]);
+                }
+#pragma unroll
+        for (int c = 0; c < BN / 16; c++) {
+            u32 ds[2][4];
+#pragma unroll
+            for (int m = 0; m < 2; m++) left_of(ds[m], s[m], c);
+#pragma unroll
+            for (int n = 0; n < D / 16; n++) {
+                u32 right[4];
+                ldmatrix_x4_trans(right, keys + c * 16 * ROW + beyond<CHUNKS>(at_left, 2 * n));
+#pragma unroll
+                for (int m = 0; m < 2; m++)
+#pragma unroll
+                    for (int h = 0; h < 2; h++) mma_bf16(sum[m][2 * n + h], ds[m], right[2 * h], right[2 * h + 1]);
+            }
+        }
+    }
+    const float factor[2][2] = {{scale, scale}, {scale, scale}};
+    store_sums<D>(dq, shared + own, sum, factor, head * d, first, tile.end, stride, d);
+}
+
+// Where a walk over the heads of a group and the queries that meet a tile of keys has got to.
+template <int BN> struct Queries {
+    u32 head, span, query;
+
+    __device__ __forceinline__ Queries(u32 first_head, const Span* spans, const Tile& t) : head(first_head) { enter(spans, t); }
+    __device__ __forceinline__ void enter(const Span* spans, const Tile& t) {
+        span = t.first;
+        query = max(spans[span].start, t.start);
+    }
+    __device__ __forceinline__ void next(const Span* spans, const Tile& t) {
+        query += BN;
+        if (query < spans[span].end) return;
+        if (++span < t.last) {
+            query = spans[span].start;
+        } else {
+            head++;
+            enter(spans, t);
+        }
+    }
+};
+
+template <int D>
+__device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, const Stats* stats, const bf16* q, const bf16* k, const bf16* v,
+                                       const Tile* tiles, const Span* spans, u32 heads, u32 kv_heads, u32 d, float scale) {
+    constexpr int CHUNKS = D / 8, BM = DKV_KEYS, BN = DKV_QUERIES<D>;
+    constexpr u32 ROW = CHUNKS * 16, STATS = 2 * BN * ROW, STAGE = STATS + BN * sizeof(Stats);
+    // The keys' and values' fragments stay in registers where there is room.
+    constexpr bool KEEP = D <= 64;
+    extern __shared__ __align__(128) unsigned char shared[];
+    const u32 keys = shared_address(shared), values = keys + BM * ROW, stages = values + BM * ROW;
+    const Tile tile = tiles[blockIdx.x];
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv_head = blockIdx.y, group = heads / kv_heads;
+    const u32 stride = heads * d, kv_stride = kv_heads * d, last_head = (kv_head + 1) * group;
+    const u32 own = warp * 16 * ROW, first = tile.start + warp * 16;
+    const u32 at_left = swizzle<CHUNKS>(lane % 16, lane / 16), at_right = swizzle<CHUNKS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+
+    Queries<BN> at(kv_head * group, spans, tile), ahead = at;
+    u32 stage = 0;
+    auto copy = [&](u32 offset) {
+        if (ahead.head < last_head) {
+            const u32 end = spans[ahead.span].end, to = stages + offset;
+            copy_rows<D, BN>(to, q, ahead.head * d, ahead.query, end, stride, d);
+            copy_rows<D, BN>(to + BN * ROW, d_o, ahead.head * d, ahead.query, end, stride, d);
+            if (threadIdx.x < BN) {
+                const u32 row = ahead.query + threadIdx.x;
+                cp_async_8(to + STATS + threadIdx.x * 8, stats + (u64(row) * heads + ahead.head), row < end);
+            }
+            ahead.next(spans, tile);
+        }
+        cp_commit();
+    };
+    copy_rows<D, BM>(keys, k, kv_head * d, tile.start, tile.end, kv_stride, d);
+    copy_rows<D, BM>(values, v, kv_head * d, tile.start, tile.end, kv_stride, d);
+    copy(0);
+
+    u32 kept[KEEP ? D / 16 : 1][2][4];
+    float sum_k[1][D / 8][4], sum_v[1][D / 8][4];
+    clear(sum_k);
+    clear(sum_v);
+    const float to_base_2 = scale * LOG2_E;
+    bool fresh = true;
+
+    for (; at.head < last_head; at.next(spans, tile)) {
+        cp_wait<0>();
+        // This stage is there for all, and all have done with the other.
+        __syncthreads();
+        copy(stage ? 0 : STAGE);
+        const u32 offset = stage, queries = stages + offset, d_os = queries + BN * ROW;
+        stage = stage ? 0 : STAGE;
+        if (KEEP && fresh) {
+#pragma unroll
+            for (int c = 0; c < D / 16; c++) {
+                ldmatrix_x4(kept[KEEP ? c : 0][0], keys + own + beyond<CHUNKS>(at_left, 2 * c));
+                ldmatrix_x4(kept[KEEP ? c : 0][1], values + own + beyond<CHUNKS>(at_left, 2 * c));
+            }
+            fresh = false;
+        }
+        if (first >= tile.end || at.query + BN <= first) continue;
+
+        float s[1][BN / 8][4], dp[1][BN / 8][4];
+        clear(s);
+        clear(dp);
+#pragma unroll
+        for (int c = 0; c < D / 16; c++) {
+            u32 left[2][4];
+            if (!KEEP) {
+                ldmatrix_x4(left[0], keys + own + beyond<CHUNKS>(at_left, 2 * c));
+                ldmatrix_x4(left[1], values + own + beyond<CHUNKS>(at_left, 2 * c));
+            }
+#pragma unroll
+            for (int n = 0; n < BN / 16; n++) {
+                const u32 from = n * 16 * ROW + beyond<CHUNKS>(at_right, 2 * c);
+                u32 right[4], d_right[4];
+                ldmatrix_x4(right, queries + from);
+                ldmatrix_x4(d_right, d_os + from);
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    mma_bf16(s[0][2 * n + h], KEEP ? kept[KEEP ? c : 0][0] : left[0], right[2 * h], right[2 * h + 1]);
+                    mma_bf16(dp[0][2 * n + h], KEEP ? kept[KEEP ? c : 0][1] : left[1], d_right[2 * h], d_right[2 * h + 1]);
+                }
+            }
+        }
+        const u32 end = spans[at.span].end;
+        if (at.query + BN > end || at.query < first + 15) {
+#pragma unroll
+            for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const u32 key = first + lane / 4 + e / 2 * 8, i = at.query + n * 8 + lane % 4 * 2 + e % 2;
+                    if (i >= end || i < key) s[0][n][e] = NEG_INFINITY;
+                }
+        }
+        const unsigned char* rows = shared + 2 * BM * ROW + offset + STATS;
+#pragma unroll
+        for (int n = 0; n < BN / 8; n++) {
+            const Vec<Stats, 2> of = *reinterpret_cast<const Vec<Stats, 2>*>(rows + (n * 8 + lane % 4 * 2) * sizeof(Stats));
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                const Stats x = of.x[e % 2];
+                s[0][n][e] = exp2_fast(fmaf(s[0][n][e], to_base_2, -x.x[0]));
+                dp[0][n][e] = s[0][n][e] * (dp[0][n][e] - x.x[1]);
+            }
+        }
+#pragma unroll
+        for (int c = 0; c < BN / 16; c++) {
+            u32 p[4], ds[4];
+            left_of(p, s[0], c);
+            left_of(ds, dp[0], c);
+#pragma unroll
+            for (int n = 0; n < D / 16; n++) {
+                const u32 from = c * 16 * ROW + beyond<CHUNKS>(at_left, 2 * n);
+                u32 right[4], d_right[4];
+                ldmatrix_x4_trans(right, queries + from);
+                ldmatrix_x4_trans(d_right, d_os + from);
+#pragma unroll
+                for (int h = 0; h < 2; h++) {
+                    mma_bf16(sum_k[0][2 * n + h], ds, right[2 * h], right[2 * h + 1]);
+                    mma_bf16(sum_v[0][2 * n + h], p, d_right[2 * h], d_right[2 * h + 1]);
+                }
+            }
+        }
+    }
+    const float of_k[1][2] = {{scale, scale}}, of_v[1][2] = {{1.f, 1.f}};
+    store_sums<D>(dk, shared + own, sum_k, of_k, kv_head * d, first, tile.end, kv_stride, d);
+    store_sums<D>(dv, shared + own, sum_v, of_v, kv_head * d, first, tile.end, kv_stride, d);
+}
+
+#define KERNELS(D)                                                                                                                \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                         \
+        attention_tensor_stats_##D##_bf16(Stats* stats, const bf16* d_o, const bf16* o, const float* lse, u32 rows, u32 d) {      \
+        stats_of<D>(stats, d_o, o, lse, rows, d);                                                                                 \
+    }                                                                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2)                                                                      \
+        attention_tensor_dq_##D##_bf16(bf16* dq, const bf16* d_o, const Stats* stats, const bf16* q, const bf16* k,               \
+                                       const bf16* v, const Tile* tiles, const Span* spans, u32 heads, u32 kv_heads, u32 d,       \
+                                       float scale) {                                                                             \
+        dq_of<D>(dq, d_o, stats, q, k, v, tiles, spans, heads, kv_heads, d, scale);                                               \
+    }                                                                                                                             \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2)                                                                      \
+        attention_tensor_dkv_##D##_bf16(bf16* dk, bf16* dv, const bf16* d_o, const Stats* stats, const bf16* q, const bf16* k,    \
+                                        const bf16* v, const Tile* tiles, const Span* spans, u32 heads, u32 kv_heads, u32 d,      \
+                                        float scale) {                                                                            \
+        dkv_of<D>(dk, dv, d_o, stats, q, k, v, tiles, spans, heads, kv_heads, d, scale);                                          \
+    }
+KERNELS(32) KERNELS(64) KERNELS(96) KERNELS(128)
