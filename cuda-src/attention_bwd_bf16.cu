@@ -2,16 +2,16 @@
 // sums are f32; p and ds are rounded to bf16 before their products.
 //   attention_tensor_stats  stats (N heads, 2) = (lse_i log2 e, delta_i)
 //   attention_tensor_dq     a warp has 32 queries: each fragment of k and v is used twice
-//   attention_tensor_dkv    a warp has 16 keys; computes s', so that p' and ds' are left factors as they stand in registers
-// Grid: stats: a group of lanes a row and head; dq: (tiles of 128 queries, heads); dkv: (tiles of 64 keys, kv_heads); 4 warps.
+//   attention_tensor_dkv    a warp has 32 keys, 16 where d > 64; computes s', so that p' and ds' are left factors as they stand in registers
+// Grid: stats: a group of lanes a row and head; dq: (tiles of 128 queries, heads); dkv: (tiles of 128 keys, 64 where d > 64, kv_heads); 4 warps.
 // Shared memory: the tile's own two matrices, and two stages of the two matrices that it meets.
 // Bytes: the tile's own rows once; the rows it meets once for each tile, but for the first time from L2.
 // Deterministic, no atomics: each output is one warp's sum, over heads upward and over rows in the order of the spans.
 #include "attention_mma.cuh"
 
-constexpr int DQ_QUERIES = 128, DQ_KEYS = 32, DKV_KEYS = 64;
-// Queries of a stage of dkv: as many as leave room for two blocks on a multiprocessor.
-template <int D> constexpr int DKV_QUERIES = D <= 64 ? 64 : 32;
+constexpr int DQ_QUERIES = 128, DQ_KEYS = 32, DKV_QUERIES = 32;
+// Keys of a warp of dkv, in groups of 16: two sums of as many rows stay in registers.
+template <int D> constexpr int DKV_GROUPS = D <= 64 ? 2 : 1;
 
 typedef Vec<float, 2> Stats;  // lse log2 e, delta
 
@@ -173,16 +173,16 @@ template <int BN> struct Queries {
 template <int D>
 __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, const Stats* stats, const bf16* q, const bf16* k, const bf16* v,
                                        const Tile* tiles, const Span* spans, u32 heads, u32 kv_heads, u32 d, float scale) {
-    constexpr int CHUNKS = D / 8, BM = DKV_KEYS, BN = DKV_QUERIES<D>;
+    constexpr int CHUNKS = D / 8, M = DKV_GROUPS<D>, BM = 64 * M, BN = DKV_QUERIES;
     constexpr u32 ROW = CHUNKS * 16, STATS = 2 * BN * ROW, STAGE = STATS + BN * sizeof(Stats);
-    // The keys' and values' fragments stay in registers where there is room.
-    constexpr bool KEEP = D <= 64;
+    // The fragments of few keys stay in registers.
+    constexpr bool KEEP = M == 1;
     extern __shared__ __align__(128) unsigned char shared[];
     const u32 keys = shared_address(shared), values = keys + BM * ROW, stages = values + BM * ROW;
     const Tile tile = tiles[blockIdx.x];
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, kv_head = blockIdx.y, group = heads / kv_heads;
     const u32 stride = heads * d, kv_stride = kv_heads * d, last_head = (kv_head + 1) * group;
-    const u32 own = warp * 16 * ROW, first = tile.start + warp * 16;
+    const u32 own = warp * 16 * M * ROW, first = tile.start + warp * 16 * M;
     const u32 at_left = swizzle<CHUNKS>(lane % 16, lane / 16), at_right = swizzle<CHUNKS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 
     Queries<BN> at(kv_head * group, spans, tile), ahead = at;
@@ -204,8 +204,8 @@ __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, cons
     copy_rows<D, BM>(values, v, kv_head * d, tile.start, tile.end, kv_stride, d);
     copy(0);
 
-    u32 kept[KEEP ? D / 16 : 1][2][4];
-    float sum_k[1][D / 8][4], sum_v[1][D / 8][4];
+    u32 kept[KEEP ? D / 16 : 1][M][4];
+    float sum_k[M][D / 8][4], sum_v[M][D / 8][4];
     clear(sum_k);
     clear(sum_v);
     const float to_base_2 = scale * LOG2_E;
@@ -220,23 +220,22 @@ __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, cons
         stage = stage ? 0 : STAGE;
         if (KEEP && fresh) {
 #pragma unroll
-            for (int c = 0; c < D / 16; c++) {
-                ldmatrix_x4(kept[KEEP ? c : 0][0], keys + own + beyond<CHUNKS>(at_left, 2 * c));
-                ldmatrix_x4(kept[KEEP ? c : 0][1], values + own + beyond<CHUNKS>(at_left, 2 * c));
-            }
+            for (int c = 0; c < D / 16; c++) ldmatrix_x4(kept[KEEP ? c : 0][0], keys + own + beyond<CHUNKS>(at_left, 2 * c));
             fresh = false;
         }
         if (first >= tile.end || at.query + BN <= first) continue;
 
-        float s[1][BN / 8][4], dp[1][BN / 8][4];
+        float s[M][BN / 8][4], dp[M][BN / 8][4];
         clear(s);
         clear(dp);
 #pragma unroll
         for (int c = 0; c < D / 16; c++) {
-            u32 left[2][4];
-            if (!KEEP) {
-                ldmatrix_x4(left[0], keys + own + beyond<CHUNKS>(at_left, 2 * c));
-                ldmatrix_x4(left[1], values + own + beyond<CHUNKS>(at_left, 2 * c));
+            u32 left[M][4], d_left[M][4];
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                const u32 from = own + m * 16 * ROW + beyond<CHUNKS>(at_left, 2 * c);
+                if (!KEEP) ldmatrix_x4(left[m], keys + from);
+                ldmatrix_x4(d_left[m], values + from);
             }
 #pragma unroll
             for (int n = 0; n < BN / 16; n++) {
@@ -245,38 +244,47 @@ __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, cons
                 ldmatrix_x4(right, queries + from);
                 ldmatrix_x4(d_right, d_os + from);
 #pragma unroll
-                for (int h = 0; h < 2; h++) {
-                    mma_bf16(s[0][2 * n + h], KEEP ? kept[KEEP ? c : 0][0] : left[0], right[2 * h], right[2 * h + 1]);
-                    mma_bf16(dp[0][2 * n + h], KEEP ? kept[KEEP ? c : 0][1] : left[1], d_right[2 * h], d_right[2 * h + 1]);
-                }
+                for (int m = 0; m < M; m++)
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        mma_bf16(s[m][2 * n + h], KEEP ? kept[KEEP ? c : 0][m] : left[m], right[2 * h], right[2 * h + 1]);
+                        mma_bf16(dp[m][2 * n + h], d_left[m], d_right[2 * h], d_right[2 * h + 1]);
+                    }
             }
         }
         const u32 end = spans[at.span].end;
-        if (at.query + BN > end || at.query < first + 15) {
+        if (at.query + BN > end || at.query + 1 < first + 16 * M) {
 #pragma unroll
-            for (int n = 0; n < BN / 8; n++)
+            for (int m = 0; m < M; m++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    const u32 key = first + lane / 4 + e / 2 * 8, i = at.query + n * 8 + lane % 4 * 2 + e % 2;
-                    if (i >= end || i < key) s[0][n][e] = NEG_INFINITY;
-                }
+                for (int n = 0; n < BN / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++) {
+                        const u32 key = first + m * 16 + lane / 4 + e / 2 * 8, i = at.query + n * 8 + lane % 4 * 2 + e % 2;
+                        if (i >= end || i < key) s[m][n][e] = NEG_INFINITY;
+                    }
         }
         const unsigned char* rows = shared + 2 * BM * ROW + offset + STATS;
 #pragma unroll
         for (int n = 0; n < BN / 8; n++) {
             const Vec<Stats, 2> of = *reinterpret_cast<const Vec<Stats, 2>*>(rows + (n * 8 + lane % 4 * 2) * sizeof(Stats));
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                const Stats x = of.x[e % 2];
-                s[0][n][e] = exp2_fast(fmaf(s[0][n][e], to_base_2, -x.x[0]));
-                dp[0][n][e] = s[0][n][e] * (dp[0][n][e] - x.x[1]);
-            }
+            for (int m = 0; m < M; m++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    const Stats x = of.x[e % 2];
+                    s[m][n][e] = exp2_fast(fmaf(s[m][n][e], to_base_2, -x.x[0]));
+                    dp[m][n][e] = s[m][n][e] * (dp[m][n][e] - x.x[1]);
+                }
         }
 #pragma unroll
         for (int c = 0; c < BN / 16; c++) {
-            u32 p[4], ds[4];
-            left_of(p, s[0], c);
-            left_of(ds, dp[0], c);
+            u32 p[M][4], ds[M][4];
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                left_of(p[m], s[m], c);
+                left_of(ds[m], dp[m], c);
+            }
 #pragma unroll
             for (int n = 0; n < D / 16; n++) {
                 const u32 from = c * 16 * ROW + beyond<CHUNKS>(at_left, 2 * n);
@@ -284,14 +292,23 @@ __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, cons
                 ldmatrix_x4_trans(right, queries + from);
                 ldmatrix_x4_trans(d_right, d_os + from);
 #pragma unroll
-                for (int h = 0; h < 2; h++) {
-                    mma_bf16(sum_k[0][2 * n + h], ds, right[2 * h], right[2 * h + 1]);
-                    mma_bf16(sum_v[0][2 * n + h], p, d_right[2 * h], d_right[2 * h + 1]);
-                }
+                for (int m = 0; m < M; m++)
+#pragma unroll
+                    for (int h = 0; h < 2; h++) {
+                        mma_bf16(sum_k[m][2 * n + h], ds[m], right[2 * h], right[2 * h + 1]);
+                        mma_bf16(sum_v[m][2 * n + h], p[m], d_right[2 * h], d_right[2 * h + 1]);
+                    }
             }
         }
     }
-    const float of_k[1][2] = {{scale, scale}}, of_v[1][2] = {{1.f, 1.f}};
+    float of_k[M][2], of_v[M][2];
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            of_k[m][h] = scale;
+            of_v[m][h] = 1.f;
+        }
     store_sums<D>(dk, shared + own, sum_k, of_k, kv_head * d, first, tile.end, kv_stride, d);
     store_sums<D>(dv, shared + own, sum_v, of_v, kv_head * d, first, tile.end, kv_stride, d);
 }

@@ -2,7 +2,7 @@
 use kernel::backend::{Heads, Qkv, QkvMut};
 use kernel::mat::{Mat, check_shape};
 
-use super::tree::{TENSOR_KEYS, TENSOR_QUERIES};
+use super::tree::Rows;
 use super::{TENSOR_THREADS, THREADS, Tree, Unit, check_lse, check_qkv, launch, plain_shared, sized, unit, width};
 use crate::buffer::Buffer;
 use crate::compile::{Source, source};
@@ -11,8 +11,10 @@ use crate::device::{Cuda, Element};
 const PLAIN: Source = source!("attention_bwd");
 const TENSOR: Source = source!("attention_bwd_bf16");
 const NAME: &str = "attention_bwd";
-/// Keys of a stage of dq with tensor cores.
-const STAGE_KEYS: usize = 32;
+/// Queries of a tile of dq with tensor cores.
+const DQ_QUERIES: Rows = Rows::R128;
+/// Rows of a stage with tensor cores: keys of dq, queries of dk and dv.
+const STAGE: usize = 32;
 
 #[allow(clippy::too_many_arguments)]
 #[track_caller]
@@ -34,7 +36,11 @@ pub(crate) fn backward<T: Element>(
     check_shape(NAME, "dv", d.v.shape(), qkv.v.shape());
     check_lse(NAME, lse, tree, heads);
     let (rows, width, unit) = (tree.rows() * heads.heads, width(NAME, heads), unit::<T>(heads));
-    let (of_queries, of_keys) = (tree.queries(unit), tree.keys(unit));
+    let (of_queries, of_keys) = match unit {
+        Unit::Plain => (Rows::R32, Rows::R32),
+        Unit::Tensor => (DQ_QUERIES, dkv_keys(width)),
+    };
+    let (of_queries, of_keys) = (tree.queries(of_queries), tree.keys(of_keys));
     // delta; with tensor cores pairs of lse and delta.
     b.room(NAME, rows * 2 * size_of::<f32>(), |stats| {
         let (of_stats, of_q, of_kv) = match unit {
@@ -69,7 +75,7 @@ pub(crate) fn backward<T: Element>(
                     .arg(lse),
                 launch(b, &TENSOR, "attention_tensor_dq", width, of_queries, heads.heads)
                     .block(TENSOR_THREADS)
-                    .shared(size_of::<T>() * width * (2 * TENSOR_QUERIES + 4 * STAGE_KEYS))
+                    .shared(size_of::<T>() * width * (2 * DQ_QUERIES.get() + 4 * STAGE))
                     .arg(d.q)
                     .arg(d_o),
                 launch(b, &TENSOR, "attention_tensor_dkv", width, of_keys, heads.kv_heads)
@@ -93,8 +99,12 @@ fn lanes(width: usize) -> usize {
     (width / 8).next_power_of_two()
 }
 
+/// Keys of a tile of dk and dv with tensor cores.
+fn dkv_keys(width: usize) -> Rows {
+    if width <= 64 { Rows::R128 } else { Rows::R64 }
+}
+
 /// Bytes of shared memory of dk and dv with tensor cores: keys and values, and two stages of queries, d_o and pairs.
 fn dkv_shared(width: usize) -> usize {
-    let queries = if width <= 64 { 64 } else { 32 };
-    2 * TENSOR_KEYS * width * 2 + 2 * queries * (2 * width * 2 + 8)
+    2 * dkv_keys(width).get() * width * 2 + 2 * STAGE * (2 * width * 2 + 8)
 }

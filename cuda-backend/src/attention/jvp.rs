@@ -2,7 +2,8 @@
 use kernel::backend::{Heads, Qkv};
 use kernel::mat::{Mat, check_shape};
 
-use super::{THREADS, Tree, Unit, check_lse, check_qkv, launch, plain_shared, sized, width};
+use super::tree::Rows;
+use super::{THREADS, Tree, check_lse, check_qkv, launch, plain_shared, sized, width};
 use crate::buffer::Buffer;
 use crate::compile::{Source, source};
 use crate::device::{Cuda, Element};
@@ -29,7 +30,7 @@ pub(crate) fn jvp<T: Element>(
     check_shape(NAME, "o", o.shape(), qkv.q.shape());
     check_shape(NAME, "o_dot", o_dot.shape(), qkv.q.shape());
     check_lse(NAME, lse, tree, heads);
-    let (width, tiles) = (width(NAME, heads), tree.queries(Unit::Plain));
+    let (width, tiles) = (width(NAME, heads), tree.queries(Rows::R32));
     let launch = launch(b, &SOURCE, NAME, width, tiles, heads.heads)
         .block(THREADS)
         .shared(plain_shared(width, 4, 2))

@@ -19,12 +19,21 @@ pub(crate) use forward::forward;
 pub(crate) use jvp::jvp;
 pub use tree::Tree;
 
-use tree::{PLAIN, Tiles, Unit};
+use tree::{Rows, Tiles};
 
 /// Threads of the kernels without tensor cores.
 const THREADS: u32 = 256;
 /// Threads of those with.
 const TENSOR_THREADS: u32 = 128;
+
+/// Which kernels run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    /// True f32, any head.
+    Plain,
+    /// Tensor cores: bf16, heads of a multiple of 8.
+    Tensor,
+}
 
 /// The kernels for a precision and a head.
 fn unit<T: Element>(heads: Heads) -> Unit {
@@ -47,7 +56,7 @@ fn width(op: &str, heads: Heads) -> usize {
 
 /// Bytes of shared memory of the kernels without tensor cores: tiles of rows and of scores.
 fn plain_shared(width: usize, rows: usize, scores: usize) -> usize {
-    size_of::<f32>() * PLAIN * (rows * (width + 4) + scores * 48)
+    size_of::<f32>() * Rows::R32.get() * (rows * (width + 4) + scores * 48)
 }
 
 /// A kernel `NAME_WIDTH_PRECISION` with a block for each tile and each of `heads`.

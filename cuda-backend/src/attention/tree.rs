@@ -5,30 +5,34 @@ use crate::buffer::Buffer;
 use crate::device::{Cuda, Element};
 use crate::error::Error;
 
-/// Rows of a tile of the kernels without tensor cores.
-pub(super) const PLAIN: usize = 32;
-/// Queries of a tile of those with.
-pub(super) const TENSOR_QUERIES: usize = 128;
-/// Keys of a tile of those with.
-pub(super) const TENSOR_KEYS: usize = 64;
+/// Rows of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// The kernels without tensor cores.
+    R32,
+    /// Keys of wide heads.
+    R64,
+    /// Queries, and keys of narrow heads.
+    R128,
+}
+
+impl Rows {
+    const ALL: [Self; 3] = [Self::R32, Self::R64, Self::R128];
+
+    /// How many.
+    pub const fn get(self) -> usize {
+        32 << self as usize
+    }
+}
 
 /// A batch's segments on the device.
 pub struct Tree {
     rows: usize,
     /// What the addresses below lie in.
     _memory: Buffer<u32>,
-    /// By `Unit`.
-    queries: [Tiles; 2],
-    keys: [Tiles; 2],
-}
-
-/// Which kernels run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    /// True f32, any head.
-    Plain,
-    /// Tensor cores: bf16, heads of a multiple of 8.
-    Tensor,
+    /// By `Rows`.
+    queries: [Tiles; 3],
+    keys: [Tiles; 3],
 }
 
 /// Tiles of queries with the keys they attend to, or of keys with the queries that attend to them.
@@ -45,33 +49,30 @@ pub(super) struct Tiles {
 impl Tree {
     pub(crate) fn new<T: Element>(b: &Cuda<T>, segments: &[Segment]) -> Result<Self, Error> {
         let (ancestors, descendants) = (ancestors(segments), descendants(segments));
-        let lists = [
-            List::queries(segments, &ancestors, PLAIN),
-            List::queries(segments, &ancestors, TENSOR_QUERIES),
-            List::keys(segments, &descendants, PLAIN),
-            List::keys(segments, &descendants, TENSOR_KEYS),
-        ];
         let mut memory = Vec::new();
-        let offsets = lists.each_ref().map(|list| {
+        let mut append = |list: List| {
             let at = memory.len();
             memory.extend(list.tiles.iter().flatten());
             let spans = memory.len();
             memory.extend(list.spans.iter().flatten());
             memory.resize(memory.len().next_multiple_of(4), 0);
             (at, spans, list.tiles.len())
-        });
+        };
+        let queries = Rows::ALL.map(|rows| append(List::queries(segments, &ancestors, rows.get())));
+        let keys = Rows::ALL.map(|rows| append(List::keys(segments, &descendants, rows.get())));
         let memory = Buffer::copied(b, &memory)?;
         let address = |at: usize| memory.address() + (at * size_of::<u32>()) as u64;
-        let [plain_queries, tensor_queries, plain_keys, tensor_keys] = offsets.map(|(tiles, spans, count)| Tiles {
+        let tiles = |(tiles, spans, count)| Tiles {
             tiles: address(tiles),
             spans: address(spans),
             count,
-        });
+        };
+        let (queries, keys) = (queries.map(tiles), keys.map(tiles));
         Ok(Self {
             rows: segments.iter().map(|s| s.len).sum(),
             _memory: memory,
-            queries: [plain_queries, tensor_queries],
-            keys: [plain_keys, tensor_keys],
+            queries,
+            keys,
         })
     }
 
@@ -81,13 +82,13 @@ impl Tree {
     }
 
     /// Tiles of queries with the spans of keys.
-    pub(super) fn queries(&self, unit: Unit) -> Tiles {
-        self.queries[unit as usize]
+    pub(super) fn queries(&self, rows: Rows) -> Tiles {
+        self.queries[rows as usize]
     }
 
     /// Tiles of keys with the spans of queries.
-    pub(super) fn keys(&self, unit: Unit) -> Tiles {
-        self.keys[unit as usize]
+    pub(super) fn keys(&self, rows: Rows) -> Tiles {
+        self.keys[rows as usize]
     }
 }
 

@@ -53,6 +53,9 @@ const LONG: Tree = &[
     (1, Some(4)),
 ];
 
+/// One row beyond the largest tile, in a segment and its child, and a grandchild.
+const BEYOND: Tree = &[(129, None), (130, Some(0)), (2, Some(1))];
+
 /// Cases of attention, in training and in decoding.
 pub fn cases(sizes: Sizes) -> Vec<Case> {
     let list: Vec<(Tree, Heads)> = match sizes {
@@ -77,6 +80,8 @@ pub fn cases(sizes: Sizes) -> Vec<Case> {
             (NESTED, heads(9, 3, 64)),
             (LONG, heads(6, 2, 128)),
             (LONG, heads(4, 1, 96)),
+            (BEYOND, heads(2, 1, 40)),
+            (BEYOND, heads(1, 1, 120)),
         ],
     };
     let mut cases: Vec<Case> = list.iter().flat_map(|&(tree, heads)| of(tree, heads)).collect();
