@@ -52,10 +52,11 @@ __device__ __forceinline__ void load_rows(float* tile, const T* x, u32 start, u3
     }
 }
 
-// s[a][b] += sum_c rows[y + 16 a][c] cols[x + 16 b][c], c upward.
+// s[a][b] += sum_c rows[y + 16 a][c] cols[x + 16 b][c], in four sums of every fourth c, upward.
 template <int D> __device__ __forceinline__ void scores(float (&s)[2][2], const float* rows, const float* cols) {
     const u32 x = threadIdx.x % 16, y = threadIdx.x / 16;
-#pragma unroll 8
+    float part[2][2][4] = {};
+#pragma unroll 4
     for (int c = 0; c < D; c += 4) {
         Vec<float, 4> r[2], k[2];
 #pragma unroll
@@ -68,8 +69,12 @@ template <int D> __device__ __forceinline__ void scores(float (&s)[2][2], const 
 #pragma unroll
             for (int a = 0; a < 2; a++)
 #pragma unroll
-                for (int b = 0; b < 2; b++) s[a][b] = fmaf(r[a].x[e], k[b].x[e], s[a][b]);
+                for (int b = 0; b < 2; b++) part[a][b][e] = fmaf(r[a].x[e], k[b].x[e], part[a][b][e]);
     }
+#pragma unroll
+    for (int a = 0; a < 2; a++)
+#pragma unroll
+        for (int b = 0; b < 2; b++) s[a][b] += (part[a][b][0] + part[a][b][1]) + (part[a][b][2] + part[a][b][3]);
 }
 
 // Keeps this thread's scores for `accumulate`, which only threads of the same y read: __syncwarp() is enough between the two.

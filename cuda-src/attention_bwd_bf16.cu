@@ -45,20 +45,19 @@ __device__ __forceinline__ void dq_of(bf16* dq, const bf16* d_o, const Stats* st
     const u32 own = warp * 32 * ROW, first = tile.start + warp * 32;
     const u32 at_left = swizzle<CHUNKS>(lane % 16, lane / 16), at_right = swizzle<CHUNKS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 
-    Keys<BN> at(spans, tile), ahead = at;
+    Keys<BN> at(spans, tile);
     u32 stage = 0;
-    auto copy = [&](u32 to) {
-        if (ahead.more(tile)) {
-            const u32 end = ahead.end(spans, tile);
-            copy_rows<D, BN>(to, k, kv_column, ahead.key, end, kv_stride, d);
-            copy_rows<D, BN>(to + BN * ROW, v, kv_column, ahead.key, end, kv_stride, d);
-            ahead.next(spans, tile);
+    auto copy = [&](u32 to, const Keys<BN>& from) {
+        if (from.more(tile)) {
+            const u32 end = from.end(spans, tile);
+            copy_rows<D, BN>(to, k, kv_column, from.key, end, kv_stride, d);
+            copy_rows<D, BN>(to + BN * ROW, v, kv_column, from.key, end, kv_stride, d);
         }
         cp_commit();
     };
     copy_rows<D, BM>(queries, q, head * d, tile.start, tile.end, stride, d);
     copy_rows<D, BM>(d_os, d_o, head * d, tile.start, tile.end, stride, d);
-    copy(stages);
+    copy(stages, at);
 
     Stats of[2][2];
 #pragma unroll
@@ -76,7 +75,9 @@ __device__ __forceinline__ void dq_of(bf16* dq, const bf16* d_o, const Stats* st
         cp_wait<0>();
         // This stage is there for all, and all have done with the other.
         __syncthreads();
-        copy(stages + (stage ^ STAGE));
+        Keys<BN> next = at;
+        next.next(spans, tile);
+        copy(stages + (stage ^ STAGE), next);
         const u32 keys = stages + stage, values = keys + BN * ROW;
         stage ^= STAGE;
         if (first >= tile.end || at.key >= first + 32) continue;
@@ -185,24 +186,23 @@ __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, cons
     const u32 own = warp * 16 * M * ROW, first = tile.start + warp * 16 * M;
     const u32 at_left = swizzle<CHUNKS>(lane % 16, lane / 16), at_right = swizzle<CHUNKS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 
-    Queries<BN> at(kv_head * group, spans, tile), ahead = at;
+    Queries<BN> at(kv_head * group, spans, tile);
     u32 stage = 0;
-    auto copy = [&](u32 offset) {
-        if (ahead.head < last_head) {
-            const u32 end = spans[ahead.span].end, to = stages + offset;
-            copy_rows<D, BN>(to, q, ahead.head * d, ahead.query, end, stride, d);
-            copy_rows<D, BN>(to + BN * ROW, d_o, ahead.head * d, ahead.query, end, stride, d);
+    auto copy = [&](u32 offset, const Queries<BN>& from) {
+        if (from.head < last_head) {
+            const u32 end = spans[from.span].end, to = stages + offset;
+            copy_rows<D, BN>(to, q, from.head * d, from.query, end, stride, d);
+            copy_rows<D, BN>(to + BN * ROW, d_o, from.head * d, from.query, end, stride, d);
             if (threadIdx.x < BN) {
-                const u32 row = ahead.query + threadIdx.x;
-                cp_async_8(to + STATS + threadIdx.x * 8, stats + (u64(row) * heads + ahead.head), row < end);
+                const u32 row = from.query + threadIdx.x;
+                cp_async_8(to + STATS + threadIdx.x * 8, stats + (u64(row) * heads + from.head), row < end);
             }
-            ahead.next(spans, tile);
         }
         cp_commit();
     };
     copy_rows<D, BM>(keys, k, kv_head * d, tile.start, tile.end, kv_stride, d);
     copy_rows<D, BM>(values, v, kv_head * d, tile.start, tile.end, kv_stride, d);
-    copy(0);
+    copy(0, at);
 
     u32 kept[KEEP ? D / 16 : 1][M][4];
     float sum_k[M][D / 8][4], sum_v[M][D / 8][4];
@@ -215,7 +215,9 @@ __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, cons
         cp_wait<0>();
         // This stage is there for all, and all have done with the other.
         __syncthreads();
-        copy(stage ? 0 : STAGE);
+        Queries<BN> next = at;
+        next.next(spans, tile);
+        copy(stage ? 0 : STAGE, next);
         const u32 offset = stage, queries = stages + offset, d_os = queries + BN * ROW;
         stage = stage ? 0 : STAGE;
         if (KEEP && fresh) {

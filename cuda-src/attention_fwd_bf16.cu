@@ -1,18 +1,20 @@
 // Attention of bf16 on tensor cores, the equations and shapes of attention_fwd.cu with d a multiple of 8: flash attention, scores and sums in f32,
 // the softmax in base 2; p is rounded to bf16 before its product with v.
 // Grid: (tiles of 128 queries, heads) blocks of 4 warps. A warp has 32 queries, so each fragment of k and v that it reads is used twice.
-// Shared memory: 128 queries (later the outputs), 64 keys, 64 values. The values come while the scores are computed, the next keys while the values are summed.
+// Shared memory: 128 queries (later the outputs), 64 keys and values (48 where d > 96). The values come while the scores are computed, the next keys while the values are summed.
 // Bytes: q, o, lse once; k and v once for each tile of queries and head, but for the first time from L2. A block's lse are single
 // numbers `heads` apart: the sectors are filled by the heads' blocks together, in L2.
 // Deterministic: keys in the order of the path, one warp a row.
 #include "attention_mma.cuh"
 
-constexpr int BM = 128, BN = 64;
+constexpr int BM = 128;
+// Keys of a tile: as many as leave the widest heads' sums and scores in registers.
+template <int D> constexpr int KEYS = D <= 96 ? 64 : 48;
 
 template <int D>
 __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, const bf16* k, const bf16* v, const Tile* tiles,
                                         const Span* spans, u32 heads, u32 kv_heads, u32 d, float scale) {
-    constexpr int CHUNKS = D / 8;
+    constexpr int CHUNKS = D / 8, BN = KEYS<D>;
     constexpr u32 ROW = CHUNKS * 16;
     // The queries' fragments stay in registers where there is room.
     constexpr bool KEEP = D <= 64;

@@ -61,6 +61,8 @@ const SMALL_P: &str = "e^(z - lse) is off by |z - lse| roundoffs, and improbable
 const CENTRED: &str = "as above, and z_dot less its mean cancels where one token has nearly all of p";
 const ROUNDED_DZ: &str = "dz is rounded to bf16 before its two products, so the outputs are rounded twice";
 
+const ROUNDED_P: &str = "tensor cores take p and ds in bf16: each term of a sum is off by up to 4e-3 of itself, and a row with few keys has terms ten times what the matrix has on average";
+
 /// One reason an exception.
 #[rustfmt::skip]
 pub const EXCEPTIONS: &[Exception] = &[
@@ -74,6 +76,10 @@ pub const EXCEPTIONS: &[Exception] = &[
     exception(Machine::Cuda, Precision::F32, "attention_bwd", "dk", 1e-5, LONG_SUMS),
     exception(Machine::Cuda, Precision::F32, "attention_bwd", "dv", 1e-5, LONG_SUMS),
     exception(Machine::Cuda, Precision::F32, "attention_jvp", "o_dot", 1e-5, LONG_SUMS),
+    exception(Machine::Cuda, Precision::Bf16, "attention", "o", 1.5e-2, ROUNDED_P),
+    exception(Machine::Cuda, Precision::Bf16, "attention_bwd", "dq", 4e-2, ROUNDED_P),
+    exception(Machine::Cuda, Precision::Bf16, "attention_bwd", "dk", 3e-2, ROUNDED_P),
+    exception(Machine::Cuda, Precision::Bf16, "attention_bwd", "dv", 2e-2, ROUNDED_P),
     exception(Machine::Cpu, Precision::F32, "head_bwd", "dh", 1e-5, SMALL_P),
     exception(Machine::Cpu, Precision::F32, "head_bwd", "dw", 1e-5, SMALL_P),
     exception(Machine::Cpu, Precision::F32, "head_fisher", "dh", 2e-5, CENTRED),

@@ -12,8 +12,6 @@ const PLAIN: Source = source!("attention_fwd");
 const TENSOR: Source = source!("attention_fwd_bf16");
 /// Queries of a tile with tensor cores.
 const QUERIES: Rows = Rows::R128;
-/// Keys, and values, in shared memory at once with tensor cores.
-const STAGE_KEYS: usize = 64;
 
 #[track_caller]
 pub(crate) fn forward<T: Element>(
@@ -38,8 +36,13 @@ pub(crate) fn forward<T: Element>(
             .shared(plain_shared(width, 3, 1)),
         Unit::Tensor => launch(b, &TENSOR, "attention_tensor_fwd", width, tiles, heads.heads)
             .block(TENSOR_THREADS)
-            .shared(size_of::<T>() * width * (QUERIES.get() + 2 * STAGE_KEYS)),
+            .shared(size_of::<T>() * width * (QUERIES.get() + 2 * stage_keys(width))),
     };
     let launch = launch.arg(o).arg(lse).arg(qkv.q).arg(qkv.k).arg(qkv.v);
     sized(launch, tiles, heads).launch();
+}
+
+/// Keys, and values, in shared memory at once with tensor cores.
+fn stage_keys(width: usize) -> usize {
+    if width <= 96 { 64 } else { 48 }
 }

@@ -38,7 +38,7 @@ enum Unit {
 /// The kernels for a precision and a head.
 fn unit<T: Element>(heads: Heads) -> Unit {
     match size_of::<T>() {
-        2 if heads.head_dim % 8 == 0 => Unit::Tensor,
+        2 if heads.head_dim.is_multiple_of(8) => Unit::Tensor,
         _ => Unit::Plain,
     }
 }
