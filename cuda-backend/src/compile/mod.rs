@@ -34,7 +34,10 @@ const HEADERS: &[(&str, &str)] = &[
     ("attention.cuh", include_str!("../../../cuda-src/attention.cuh")),
     ("attention_mma.cuh", include_str!("../../../cuda-src/attention_mma.cuh")),
     ("gemm.cuh", include_str!("../../../cuda-src/gemm.cuh")),
+    ("head.cuh", include_str!("../../../cuda-src/head.cuh")),
     ("mma.cuh", include_str!("../../../cuda-src/mma.cuh")),
+    ("sums.cuh", include_str!("../../../cuda-src/sums.cuh")),
+    ("surrogate.cuh", include_str!("../../../cuda-src/surrogate.cuh")),
 ];
 
 /// The file `cuda-src/NAME.cu`.
