@@ -1,12 +1,13 @@
 //! `Decode`: the KV cache and logits.
 use kernel::backend::{CacheShape, Decode, HeadOut, Paths};
 use kernel::mat::Mat;
+use kernel::sample::{Draw, Sampling};
 
 use crate::attention::decode::{self, Cache};
 use crate::buffer::{Buffer, Index};
 use crate::device::{Cuda, Element};
 use crate::error::Error;
-use crate::{head, linear};
+use crate::{head, linear, sample};
 
 impl<T: Element> Decode for Cuda<T> {
     type Cache = Cache<T>;
@@ -44,5 +45,10 @@ impl<T: Element> Decode for Cuda<T> {
     #[track_caller]
     fn logp(&self, out: HeadOut<'_, Buffer<f32>>, z: &Mat<Buffer<f32>>, targets: &Index, temperature: f64) {
         head::logp(self, out, z, targets, temperature);
+    }
+
+    #[track_caller]
+    fn sample(&self, z: &Mat<Buffer<f32>>, draws: &[Draw<'_>], how: &Sampling) -> Result<Vec<Option<u32>>, Error> {
+        sample::sample(self, z, draws, how)
     }
 }

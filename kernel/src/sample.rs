@@ -45,6 +45,17 @@ pub struct DrawKey {
     pub position: u32,
 }
 
+/// What a token is drawn from and for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Draw<'a> {
+    /// The row of the logits.
+    pub row: usize,
+    /// The tokens so far, for the repetition penalty; may be empty where there is none.
+    pub context: &'a [u32],
+    /// The draw's key.
+    pub key: DrawKey,
+}
+
 /// Draws tokens; keeps its scratch memory.
 #[derive(Clone, Debug, Default)]
 pub struct Sampler {
@@ -53,7 +64,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// The next token for `logits` (V) after `context` (the tokens so far, for the repetition penalty). Ties go to the lower
-    /// id. Returns none where no logit is a number above -infinity.
+    /// id. Returns none where no logit is a number above -infinity, or one is infinite and the draw is not greedy.
     pub fn draw<R: Real>(&mut self, logits: &[R], context: &[u32], how: &Sampling, key: DrawKey) -> Option<u32> {
         let c = &mut self.candidates;
         c.clear();
@@ -70,7 +81,8 @@ impl Sampler {
                 .reduce(|a, b| if b.0 > a.0 { b } else { a })
                 .map(|x| x.1);
         }
-        let best = c.iter().map(|x| x.0).reduce(f64::max)?;
+        // Beside an infinite logit no other has a probability, and it is no number.
+        let best = c.iter().map(|x| x.0).reduce(f64::max).filter(|z| z.is_finite())?;
         let needs_order = how.top_k > 0 || how.top_p < 1.0;
         if needs_order {
             c.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

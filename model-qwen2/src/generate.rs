@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use kernel::backend::Decode;
 use kernel::real::Real;
-use kernel::sample::{DrawKey, Sampler, Sampling};
+use kernel::sample::{Draw, DrawKey, Sampling};
 use kernel::transformer::{DecodeError, Decoder, Model, SeqId};
 
 /// One prompt to be continued.
@@ -133,7 +133,6 @@ pub struct Generator<'a, B: Decode> {
     ready: VecDeque<Live>,
     live: Vec<Live>,
     unreserved: usize,
-    sampler: Sampler,
 }
 
 /// Prompt tokens that are run in one prefill pass, unless one prompt alone is longer: bounds the activations' memory.
@@ -151,7 +150,6 @@ impl<'a, B: Decode> Generator<'a, B> {
             groups: Vec::new(),
             ready: VecDeque::new(),
             live: Vec::new(),
-            sampler: Sampler::default(),
         })
     }
 
@@ -263,7 +261,7 @@ impl<'a, B: Decode> Generator<'a, B> {
         // All first completions of the prompts, then all second ones: row i of the logits belongs to prompt i.
         for round in rounds(first) {
             let mut round = round;
-            self.draw(b, model, &mut round, events)?;
+            self.draw(b, &mut round, events)?;
             for live in round.into_iter().map(|r| r.1) {
                 self.keep_or_end(live, events, true);
             }
@@ -316,7 +314,7 @@ impl<'a, B: Decode> Generator<'a, B> {
         let tokens: Vec<u32> = self.live.iter().filter_map(|l| l.out.tokens.last().copied()).collect();
         unreachable_full(self.decoder.step(b, model, &seqs, &tokens))?;
         let mut rows: Vec<(usize, Live)> = std::mem::take(&mut self.live).into_iter().enumerate().collect();
-        self.draw(b, model, &mut rows, events)?;
+        self.draw(b, &mut rows, events)?;
         for (_, live) in rows {
             self.keep_or_end(live, events, false);
         }
@@ -324,34 +322,28 @@ impl<'a, B: Decode> Generator<'a, B> {
     }
 
     /// Draws a token for each of `rows`: completions with their row of the decoder's logits.
-    fn draw(
-        &mut self,
-        b: &B,
-        model: &Model<B>,
-        rows: &mut Vec<(usize, Live)>,
-        events: &mut Vec<Event>,
-    ) -> Result<(), B::Error> {
-        let vocab = model.config.vocab;
+    fn draw(&mut self, b: &B, rows: &mut Vec<(usize, Live)>, events: &mut Vec<Event>) -> Result<(), B::Error> {
         let how = &self.settings.sampling;
-        let count = self.decoder.logits().len() / vocab;
-        let mut targets = vec![0; count];
+        let contexts: Vec<Vec<u32>> = rows.iter().map(|(_, live)| self.context(live)).collect();
+        let draws: Vec<Draw<'_>> = rows
+            .iter()
+            .zip(&contexts)
+            .map(|((row, live), context)| Draw {
+                row: *row,
+                context,
+                key: DrawKey {
+                    seed: self.settings.seed,
+                    prompt: live.out.id,
+                    completion: live.out.completion,
+                    position: (live.prompt + live.out.tokens.len()) as u32,
+                },
+            })
+            .collect();
+        let mut drawn = self.decoder.sample(b, &draws, how)?.into_iter();
+        let mut targets = vec![0; self.decoder.rows()];
         rows.retain_mut(|(row, live)| {
-            let logits = &self.decoder.logits()[*row * vocab..][..vocab];
             let out = &mut live.out;
-            let key = DrawKey {
-                seed: self.settings.seed,
-                prompt: out.id,
-                completion: out.completion,
-                position: (live.prompt + out.tokens.len()) as u32,
-            };
-            let group = self.groups.iter_mut().find(|g| g.request.id == out.id);
-            let seen: Vec<u32> = match &group {
-                Some(g) if how.repetition_penalty != 1.0 => {
-                    g.request.prompt.iter().chain(&out.tokens).copied().collect()
-                }
-                _ => Vec::new(),
-            };
-            match self.sampler.draw(logits, &seen, how, key) {
+            match drawn.next().flatten() {
                 Some(token) => {
                     targets[*row] = token;
                     out.tokens.push(token);
@@ -365,7 +357,7 @@ impl<'a, B: Decode> Generator<'a, B> {
                 None => {
                     let reason = "the model's logits are not numbers: are its weights sound?".into();
                     events.push(Event::Refused { id: out.id, reason });
-                    if let Some(group) = group {
+                    if let Some(group) = self.groups.iter_mut().find(|g| g.request.id == out.id) {
                         end(&mut self.decoder, &mut self.unreserved, group, live);
                     }
                     false
@@ -382,6 +374,17 @@ impl<'a, B: Decode> Generator<'a, B> {
         }
         self.groups.retain(|g| g.left > 0);
         Ok(())
+    }
+
+    /// The tokens so far that the repetition penalty looks at.
+    fn context(&self, live: &Live) -> Vec<u32> {
+        let group = self.groups.iter().find(|g| g.request.id == live.out.id);
+        match group {
+            Some(g) if self.settings.sampling.repetition_penalty != 1.0 => {
+                g.request.prompt.iter().chain(&live.out.tokens).copied().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Lets a completion with a new token go on, or end.

@@ -2,6 +2,7 @@
 use kernel::backend::{AdamW, Heads};
 use kernel::batch::Segment;
 use kernel::mat::{Accum, Direction};
+use kernel::sample::Sampling;
 
 use crate::host::{Host, full};
 
@@ -103,6 +104,7 @@ pub enum Call {
     AttentionDecode { segments: Vec<Segment>, heads: Heads },
     Logits,
     Logp { temperature: f64 },
+    Sample { how: Sampling },
     RmsnormJvp,
     AttentionJvp { segments: Vec<Segment>, heads: Heads },
     SwigluJvp,
@@ -146,6 +148,7 @@ impl Call {
             Self::AttentionDecode { .. } => &["cache", "kv_append", "together", "attention_decode"],
             Self::Logits => &["logits"],
             Self::Logp { .. } => &["logp"],
+            Self::Sample { .. } => &["sample"],
             Self::RmsnormJvp => &["rmsnorm_jvp"],
             Self::AttentionJvp { .. } => &["attention_jvp"],
             Self::SwigluJvp => &["swiglu_jvp"],

@@ -3,6 +3,7 @@ use kernel::backend::{CacheShape, Dual, HeadCotangent, HeadIn, HeadOut, Heads, M
 use kernel::batch::Segment;
 use kernel::mat::{Mat, Use};
 use kernel::real::Real;
+use kernel::sample::{Draw, DrawKey};
 
 use crate::case::{Call, Case, Kind, Output};
 use crate::device::{Backend, Device};
@@ -193,6 +194,12 @@ fn call<B: Backend>(
         }
         Call::Logits => b.logits(&mut out_acc[0], &buf[0], &weight[0]),
         Call::Logp { temperature } => b.logp(head_out(out_acc), &acc[0], &index, *temperature),
+        Call::Sample { how } => {
+            let draws: Vec<Draw<'_>> = case.index.iter().enumerate().map(draw).collect();
+            let tokens = b.sample(&acc[0], &draws, how).expect(fine);
+            let tokens = tokens.into_iter().map(|t| t.map_or(-1.0, f64::from)).collect();
+            out_acc[0] = device.output_acc(&Mat::new(tokens, case.index.len(), 1));
+        }
         Call::RmsnormJvp => b.rmsnorm_jvp(&mut out_buf[0], dual(buf), dual(&buf[2..]), &acc[0]),
         Call::AttentionJvp { segments, heads } => {
             let tree = b.tree(segments).expect(fine);
@@ -211,6 +218,21 @@ fn call<B: Backend>(
             });
             b.head_kl(&mut out_acc[0], old, new, *temperature);
         }
+    }
+}
+
+/// A draw from row i, keyed by the row's number in the index, after the tokens 0 to 3.
+fn draw((row, &position): (usize, &u32)) -> Draw<'static> {
+    let (seed, prompt, completion) = (7, 3, 1);
+    Draw {
+        row,
+        context: &[2, 0, 3, 1, 2],
+        key: DrawKey {
+            seed,
+            prompt,
+            completion,
+            position,
+        },
     }
 }
 

@@ -91,10 +91,11 @@ fn steps<B: Decode>(b: &B) -> Vec<f64> {
     let mut decoder = Decoder::new(b, &model, 300).expect(fine);
     let mut ids = decoder.prefill(b, &model, &[&text[..20], &text[20..28]]).expect(fine);
     ids.push(decoder.fork(ids[0]));
-    let mut all: Vec<f64> = decoder.logits().iter().map(|z| z.to_f64()).collect();
+    let logits = |decoder: &Decoder<B>| decoder.logits(b).expect(fine).into_iter().map(|z| z.to_f64());
+    let mut all: Vec<f64> = logits(&decoder).collect();
     for tokens in text[28..].chunks_exact(3) {
         decoder.step(b, &model, &ids, tokens).expect(fine);
-        all.extend(decoder.logits().iter().map(|z| z.to_f64()));
+        all.extend(logits(&decoder));
     }
     all
 }

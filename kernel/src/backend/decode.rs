@@ -1,8 +1,11 @@
 //! The KV cache and logits, for generation.
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{HeadOut, Heads, Ops};
 use crate::mat::Mat;
+use crate::real::Real;
+use crate::sample::{Draw, Sampler, Sampling};
 
 /// A run of cache rows: `start .. start + len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,4 +94,14 @@ pub trait Decode: Ops {
     /// What [`Ops::head`] says of the targets, from logits (n, V) that are there already, before any temperature: the same
     /// bits, on a backend that promises batch invariance. So a rollout records what training will compute.
     fn logp(&self, out: HeadOut<'_, Self::Acc>, z: &Mat<Self::Acc>, targets: &Self::Index, temperature: f64);
+    /// The next token of each of the draws from logits (n, V), as [`Sampler::draw`] draws it: none where a row has no logit to
+    /// draw. By default the logits are downloaded; a device that draws by itself gives the same token for the same logits, but
+    /// where two sums of weights differ in their last bits. Errors: the device's. Panics on a row that is not there.
+    fn sample(&self, z: &Mat<Self::Acc>, draws: &[Draw<'_>], how: &Sampling) -> Result<Vec<Option<u32>>, Self::Error> {
+        let mut logits = vec![Self::Real::ZERO; z.len()];
+        self.download(&mut logits, z)?;
+        let mut sampler = Sampler::default();
+        let mut draw = |d: &Draw<'_>| sampler.draw(&logits[d.row * z.cols..][..z.cols], d.context, how, d.key);
+        Ok(draws.iter().map(|d| draw(d)).collect())
+    }
 }

@@ -62,6 +62,8 @@ fn greedy_takes_the_first_of_equals_and_survives_infinities() {
         Some(2)
     );
     assert_eq!(s.draw(&[f32::NEG_INFINITY, f32::NAN], &[], &ALL, KEY), None);
+    assert_eq!(s.draw(&[0.0, f32::INFINITY, 1.0], &[], &Sampling::GREEDY, KEY), Some(1));
+    assert_eq!(s.draw(&[0.0, f32::INFINITY, 1.0], &[], &ALL, KEY), None);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{Keep, Model, Scores, Workspace};
 use crate::backend::{CacheShape, Decode, HeadOut, Paths, Qkv, Span};
 use crate::batch::Batch;
 use crate::mat::Mat;
+use crate::sample::{Draw, Sampling};
 
 /// Cache rows are handed out in blocks of this many: what a short sequence can waste.
 const BLOCK: usize = 32;
@@ -106,7 +107,6 @@ pub struct Decoder<B: Decode> {
     shares: Vec<u32>,
     free: Vec<u32>,
     paths: Paths,
-    logits: Vec<B::Real>,
 }
 
 impl<B: Decode> Decoder<B> {
@@ -132,7 +132,6 @@ impl<B: Decode> Decoder<B> {
             shares: vec![0; blocks],
             free: (0..blocks as u32).rev().collect(),
             paths: Paths::new(),
-            logits: Vec::new(),
         })
     }
 
@@ -200,7 +199,6 @@ impl<B: Decode> Decoder<B> {
             b.kv_append(cache, &a.k, &a.v, layer, &slots);
         });
         model.logits_of(b, &mut self.ws, &mut self.z, &step.last);
-        download(b, &mut self.logits, &self.z)?;
         Ok(ids)
     }
 
@@ -259,7 +257,6 @@ impl<B: Decode> Decoder<B> {
             });
             model.logits_of(b, ws, z, &step.last);
         });
-        download(b, &mut self.logits, &self.z)?;
         Ok(())
     }
 
@@ -276,9 +273,21 @@ impl<B: Decode> Decoder<B> {
         }
     }
 
-    /// Logits (rows of the last call, V), before any temperature.
-    pub fn logits(&self) -> &[B::Real] {
-        &self.logits
+    /// Rows of the last call.
+    pub fn rows(&self) -> usize {
+        self.z.rows
+    }
+
+    /// Logits (rows of the last call, V), before any temperature, on the host. Errors: the device's.
+    pub fn logits(&self, b: &B) -> Result<Vec<B::Real>, B::Error> {
+        let mut logits = Vec::new();
+        download(b, &mut logits, &self.z)?;
+        Ok(logits)
+    }
+
+    /// A token for each of the draws, from the logits of the last call. Errors: the device's.
+    pub fn sample(&self, b: &B, draws: &[Draw<'_>], how: &Sampling) -> Result<Vec<Option<u32>>, B::Error> {
+        b.sample(&self.z, draws, how)
     }
 
     /// What training says of `targets[i]` after row i of the last call, under `temperature`: log-prob, entropy and best.

@@ -1,11 +1,12 @@
-//! Matrix products: linear, head, logits; log-probs of logits.
+//! Matrix products: linear, head, logits; log-probs of logits, and tokens drawn from them.
 use kernel::mat::Accum;
+use kernel::sample::Sampling;
 
 use super::Sizes;
-use crate::case::{Call, Case, Kind};
+use crate::case::{Call, Case, Extent, Kind};
 use crate::host::Rng;
 
-/// Cases of linear, head, logits.
+/// Cases of linear, head, logits, sampling.
 pub fn cases(sizes: Sizes) -> Vec<Case> {
     // (N, in, out)
     let linear: &[(usize, usize, usize)] = match sizes {
@@ -50,6 +51,7 @@ pub fn cases(sizes: Sizes) -> Vec<Case> {
     let linear = linear.iter().flat_map(|&(n, inp, out)| linear_of(n, inp, out));
     linear
         .chain(head.iter().flat_map(|&(p, c, v)| head_of(p, c, v)))
+        .chain(head.iter().flat_map(|&(p, _, v)| sample_of(p, v)))
         .collect()
 }
 
@@ -112,4 +114,31 @@ fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {
         [logits, head, logp]
     };
     [1.0, 0.7].into_iter().flat_map(of).collect()
+}
+
+fn sample_of(p: usize, v: usize) -> Vec<Case> {
+    let all = Sampling {
+        temperature: 1.0,
+        ..Sampling::GREEDY
+    };
+    let filtered = Sampling {
+        temperature: 0.7,
+        top_k: 20,
+        top_p: 0.9,
+        min_p: 0.02,
+        repetition_penalty: 1.3,
+    };
+    let of = |(name, how)| {
+        let label = format!("{p} of {v}, {name}");
+        let mut rng = Rng::new(&label);
+        let mut z = rng.matrix(p, v);
+        z.data.iter_mut().for_each(|z| *z *= 2.0);
+        Case::new(Call::Sample { how }, label)
+            .index(rng.index(p, 1000))
+            .reads_constant("z", Kind::Acc, Extent::Rows, z)
+            .saves("token", Kind::Acc, (p, 1))
+    };
+    [("all", all), ("filtered", filtered), ("greedy", Sampling::GREEDY)]
+        .map(of)
+        .to_vec()
 }
