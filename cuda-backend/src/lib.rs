@@ -34,3 +34,4 @@ mod vector;
 pub use buffer::{Buffer, Index};
 pub use device::{Cuda, Element};
 pub use error::Error;
+pub use surrogate::{GroupTokens, Mask, Tokens};
