@@ -246,7 +246,7 @@ fn matrices_are_stored() {
 #[test]
 fn a_matrix_is_transposed_in_registers() {
     let body = "cvt.u32.u64 %r0, %in0;\nmovmatrix.sync.aligned.m8n8.trans.b16 %r1, %r0;\ncvt.u64.u32 %out0, %r1;\n";
-    let input = column(|lane| 2 * lane | (2 * lane + 1) << 16);
+    let input = column(|lane| (2 * lane) | ((2 * lane + 1) << 16));
     let want = column(|lane| {
         let (c, row) = (lane / 4, lane % 4 * 2);
         (8 * row + c) | (8 * (row + 1) + c) << 16
