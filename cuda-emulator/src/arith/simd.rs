@@ -1,5 +1,8 @@
 //! Loops over lanes, compiled once for any machine and, on x86-64, once for AVX2 with FMA.
 
+#[cfg(target_arch = "x86_64")]
+use core::sync::atomic::{AtomicU8, Ordering};
+
 /// Defines a function whose body is compiled twice on x86-64: for the baseline, and for AVX2 with FMA, F16C and BMI, which is taken
 /// where the processor has them. Both compute the same bits.
 macro_rules! vectorised {
@@ -25,17 +28,37 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-/// Whether the processor has what the wide versions are compiled for.
+/// Whether the processor has what the wide versions are compiled for. Asked once, then remembered.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2")
+    match AVX2.load(Ordering::Relaxed) {
+        UNKNOWN => ask(),
+        answer => answer == YES,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+static AVX2: AtomicU8 = AtomicU8::new(UNKNOWN);
+#[cfg(target_arch = "x86_64")]
+const UNKNOWN: u8 = 0;
+#[cfg(target_arch = "x86_64")]
+const YES: u8 = 1;
+#[cfg(target_arch = "x86_64")]
+const NO: u8 = 2;
+
+#[cfg(target_arch = "x86_64")]
+#[cold]
+fn ask() -> bool {
+    let yes = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
         && is_x86_feature_detected!("lzcnt")
-        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("popcnt");
+    AVX2.store(if yes { YES } else { NO }, Ordering::Relaxed);
+    yes
 }
 
 /// `f` of each lane.
