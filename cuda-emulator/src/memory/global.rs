@@ -3,7 +3,6 @@
 use super::block::BlockMemory;
 use super::bytes;
 use super::cell::Cell;
-use super::copy::Pending;
 use super::device::Kind;
 use super::message::Deed;
 use super::race::{Judge, Run};
@@ -16,15 +15,15 @@ const SECTOR: u64 = 32;
 
 /// Where an access lies.
 #[derive(Clone, Copy)]
-struct Place {
-    slab: usize,
-    offset: u64,
+pub(super) struct Place {
+    pub slab: usize,
+    pub offset: u64,
 }
 
 impl Worker<'_> {
     /// Where a range lies, if it may be accessed.
     #[inline]
-    fn find(&self, address: u64, n: u64, align: u32, lane: usize, deed: Deed) -> Result<Place, Box<Cause>> {
+    pub(super) fn find(&self, address: u64, n: u64, align: u32, lane: usize, deed: Deed) -> Result<Place, Box<Cause>> {
         let lane = lane as u32;
         if address & u64::from(align - 1) != 0 {
             let message = format!(
@@ -47,7 +46,7 @@ impl Worker<'_> {
 
     /// Fails where bytes were not written.
     #[inline]
-    fn initialised(&self, p: Place, n: usize, first: usize, each: u32) -> Result<(), Box<Cause>> {
+    pub(super) fn initialised(&self, p: Place, n: usize, first: usize, each: u32) -> Result<(), Box<Cause>> {
         let slab = self.device.slab(p.slab);
         if !self.checks.init || slab.init.is_null() {
             return Ok(());
@@ -81,7 +80,7 @@ impl Worker<'_> {
 
     /// Judges an access of consecutive lanes or of one.
     #[inline]
-    fn judge(
+    pub(super) fn judge(
         &mut self,
         block: &BlockMemory,
         p: Place,
@@ -155,7 +154,15 @@ impl Worker<'_> {
 
     /// Counts the sectors of a request.
     #[inline]
-    fn sectors(&mut self, mask: u32, addresses: &[u64; 32], bytes: u32, shape: Shape, store: bool, places: &[Place]) {
+    pub(super) fn sectors(
+        &mut self,
+        mask: u32,
+        addresses: &[u64; 32],
+        bytes: u32,
+        shape: Shape,
+        store: bool,
+        places: &[Place],
+    ) {
         let n = u64::from(mask.count_ones());
         let mut count = 0;
         match (shape, places) {
@@ -366,123 +373,6 @@ impl Worker<'_> {
         self.counters.atomics += 1;
         self.counters.atomic_serial += lanes(mask).map(meet).max().unwrap_or(0);
     }
-
-    /// `cp.async`: a copy of `access.bytes` (4, 8, 16) from device memory to shared memory for each lane, of which `sizes` bytes
-    /// (all, where it is none) are read and the rest become zero. The copy happens at the last legal moment.
-    ///
-    /// # Errors
-    /// What the access does wrong.
-    pub fn copy(
-        &mut self,
-        block: &mut BlockMemory,
-        access: Access,
-        to: &[u64; 32],
-        from: &[u64; 32],
-        sizes: Option<&[u32; 32]>,
-    ) -> Result<(), Box<Cause>> {
-        self.warp = access.warp;
-        let Access { mask, bytes, .. } = access;
-        let mut copy = Pending::new(mask, bytes);
-        let reads = Access {
-            space: Space::Global,
-            ..access
-        };
-        if self.watched.is_some() {
-            self.is_watched(block, reads, from, Deed::Read)?;
-        }
-        let mut places = [Place { slab: 0, offset: 0 }; 32];
-        let mut reading = 0;
-        let mut useful = 0;
-        for i in lanes(mask) {
-            let size = sizes.map_or(bytes, |s| s[i].min(bytes));
-            copy.sizes[i] = size;
-            if from[i] & u64::from(bytes - 1) != 0 {
-                self.find(from[i], bytes.into(), bytes, i, Deed::Read)?;
-            }
-            if size == 0 {
-                continue;
-            }
-            let p = self.find(from[i], size.into(), 1, i, Deed::Read)?;
-            self.initialised(p, size as usize, i, bytes)?;
-            if size.is_multiple_of(4) {
-                let whole = Access {
-                    bytes: size.max(4),
-                    ..reads
-                };
-                self.judge(block, p, size as usize, i, whole, Deed::Read)?;
-            }
-            places[lanes(reading).count()] = p;
-            reading |= 1 << i;
-            useful += u64::from(size);
-            let data = self.device.slab(p.slab).data;
-            // SAFETY: `find` has checked the range.
-            unsafe {
-                copy.from[i] = data.add(p.offset as usize);
-                copy.content[i] = content(copy.from[i], size);
-            }
-        }
-        if reading != 0 {
-            let shape = match shape(reading, from, bytes) {
-                // The pieces of a row may be of different allocations, or shorter than they look.
-                Shape::Row(..)
-                    if places[0].slab == places[reading.count_ones() as usize - 1].slab
-                        && useful == u64::from(reading.count_ones() * bytes) =>
-                {
-                    Shape::Row(0, 0)
-                }
-                _ => Shape::Scattered,
-            };
-            self.sectors(reading, from, bytes, shape, false, &places);
-            self.counters.load.useful_bytes -= u64::from(reading.count_ones() * bytes) - useful;
-        }
-        self.counters.copy_bytes += useful;
-        self.begin_copy(block, access, to, &mut copy)?;
-        block.copies[access.warp as usize].push(copy);
-        Ok(())
-    }
-
-    /// `cp.async.wait_group keep`, or `wait_all` (none): performs the copies that must be done now.
-    ///
-    /// # Errors
-    /// Memory that changed or was freed since the copy was issued.
-    pub fn copy_wait(
-        &mut self,
-        block: &mut BlockMemory,
-        warp: u32,
-        mask: u32,
-        keep: Option<u32>,
-    ) -> Result<(), Box<Cause>> {
-        for copy in block.copies[warp as usize].wait(mask, keep) {
-            for i in lanes(copy.mask) {
-                // SAFETY: checked when the copy was issued; nothing is freed during a launch.
-                let now = unsafe { content(copy.from[i], copy.sizes[i]) };
-                if now != copy.content[i] {
-                    let message = "the source of a cp.async was written before the copy was waited for".to_string();
-                    return Err(Cause::new(FaultKind::InFlight, i as u32, message));
-                }
-                self.end_copy(block, warp, i, copy.to[i] as usize, copy.bytes, now);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Up to 16 bytes, the rest zero.
-///
-/// # Safety
-/// `from` is valid for `size`.
-unsafe fn content(from: *mut u8, size: u32) -> u128 {
-    let mut value = 0;
-    // SAFETY: valid, as the caller says; words are read where they are aligned.
-    unsafe {
-        if size >= 4 && size.is_power_of_two() && from.addr().is_multiple_of(size as usize) {
-            return bytes::load(from, size);
-        }
-        for k in 0..size as usize {
-            value |= bytes::load(from.add(k), 1) << (8 * k);
-        }
-    }
-    value
 }
 
 /// Where several lanes of one store write the same place they must write the same: then the last of them stands for all.

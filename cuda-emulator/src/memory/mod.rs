@@ -7,6 +7,7 @@
 //! | [`block`] | what a block has for itself: shared and local memory, copies in flight, the order of its warps |
 //! | `order`, `race`, `cell` | what happens before what; when two accesses are a race; who touched a word last |
 //! | `shadow`, `shared` | those records for device memory and for shared memory |
+//! | `global`, `scratch`, `transfer` | accesses to device memory, to shared memory, and copies from one to the other |
 //! | `copy`, `bytes` | copies in flight; moves between memory and lanes |
 //!
 //! How the interpreter uses it: one [`Worker`] for each host thread and launch, one [`BlockMemory`] for each block that is
@@ -28,6 +29,7 @@ mod shadow;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod worker;
 
 pub use block::BlockMemory;

@@ -2,6 +2,7 @@
 
 use super::cell::{BYTES, CLOCK, Cell, IN_FLIGHT, LANE, STRONG, WARP, WHO};
 use super::race::{Clash, Judge, LANES, Run, overwritten};
+use super::worker::lanes;
 
 /// Poison of memory that nothing has written.
 const POISON: u64 = 0xcbcb_cbcb_cbcb_cbcb;
@@ -76,12 +77,7 @@ impl Shared {
         }
         let bit = 1 << run.first.warp();
         for (j, (r, mask)) in read.iter_mut().zip(readers).enumerate() {
-            let (old, new) = (*r, run.cell(j));
-            let joins = old >= key && (old ^ new) & (BYTES | STRONG) == 0;
-            *mask = if joins { *mask } else { 0 } | bit;
-            // Another lane of the warp at the same clock.
-            let lanes = joins && (old ^ new) >> WARP == 0 && (old ^ new) & (31 << LANE | 7 << WHO) != 0;
-            *r = new | if lanes { LANES } else { 0 };
+            (*r, *mask) = reader(*r, run.cell(j), *mask, bit, key);
         }
         None
     }
@@ -131,6 +127,57 @@ impl Shared {
         None
     }
 
+    /// Records loads of `W` words by each lane of the mask, at aligned places inside the memory, if all that was written there
+    /// came before the last barrier of all warps: the usual case. Otherwise false, and the lanes are to be judged one by one.
+    #[inline]
+    pub fn loaded_quietly<const W: usize>(&mut self, floor: u32, first: Cell, mask: u32, at: &[u64; 32]) -> bool {
+        let key = u64::from(floor) << CLOCK;
+        let bit = 1 << first.warp();
+        for lane in lanes(mask) {
+            let word = (at[lane] / 4) as usize;
+            let Ok(write) = <&[u64; W]>::try_from(&self.write[word..word + W]) else {
+                return false;
+            };
+            if write.iter().fold(false, |bad, &w| bad | (w >= key)) {
+                return false;
+            }
+            let new = first.0 + ((lane as u64) << LANE);
+            let Ok(read) = <&mut [u64; W]>::try_from(&mut self.read[word..word + W]) else {
+                return false;
+            };
+            let Ok(readers) = <&mut [u32; W]>::try_from(&mut self.readers[word..word + W]) else {
+                return false;
+            };
+            for (r, mask) in read.iter_mut().zip(readers) {
+                (*r, *mask) = reader(*r, new, *mask, bit, key);
+            }
+        }
+        true
+    }
+
+    /// The same for the destinations of copies, which are in flight then.
+    #[inline]
+    pub fn claimed_quietly(&mut self, floor: u32, bytes: usize, mask: u32, at: &[u64; 32]) -> bool {
+        let key = u64::from(floor) << CLOCK;
+        let words = |lane: usize| (at[lane] / 4) as usize..at[lane] as usize / 4 + bytes / 4;
+        for lane in lanes(mask) {
+            let (write, read) = (&mut self.write[words(lane)], &self.read[words(lane)]);
+            if write
+                .iter()
+                .zip(read)
+                .fold(false, |bad, (&w, &r)| bad | (w >= key) | (r >= key))
+            {
+                // What was there came before the barrier: it may as well be forgotten.
+                for before in lanes(mask).take_while(|&l| l < lane) {
+                    self.write[words(before)].fill(0);
+                }
+                return false;
+            }
+            write.fill(IN_FLIGHT);
+        }
+        true
+    }
+
     /// Marks words as the destination of a copy in flight.
     pub fn in_flight(&mut self, at: usize, n: usize) {
         if !self.write.is_empty() {
@@ -145,6 +192,18 @@ impl Shared {
             self.read[at..at + n].fill(0);
         }
     }
+}
+
+/// The last reader of a word and the warps that read it since the last barrier of all warps, after one more read.
+#[inline(always)]
+fn reader(old: u64, new: u64, readers: u32, bit: u32, key: u64) -> (u64, u32) {
+    let joins = old >= key && (old ^ new) & (BYTES | STRONG) == 0;
+    // Another lane of the warp at the same clock.
+    let several = joins && (old ^ new) >> WARP == 0 && (old ^ new) & (31 << LANE | 7 << WHO) != 0;
+    (
+        new | if several { LANES } else { 0 },
+        if joins { readers } else { 0 } | bit,
+    )
 }
 
 /// Of the warps that read a word since the last barrier of all warps, one that the write is not ordered behind.
