@@ -101,7 +101,7 @@ pub trait Decode: Ops {
         let mut logits = vec![Self::Real::ZERO; z.len()];
         self.download(&mut logits, z)?;
         let mut sampler = Sampler::default();
-        let mut draw = |d: &Draw<'_>| sampler.draw(&logits[d.row * z.cols..][..z.cols], d.context, how, d.key);
-        Ok(draws.iter().map(|d| draw(d)).collect())
+        let draw = |d: &Draw<'_>| sampler.draw(&logits[d.row * z.cols..][..z.cols], d.context, how, d.key);
+        Ok(draws.iter().map(draw).collect())
     }
 }
