@@ -15,6 +15,15 @@ pub fn wavefronts(mask: u32, addresses: &[u64; 32], bytes: u32) -> (u64, u64) {
             continue;
         }
         ideal += 1;
+        // Mostly every lane has a place of its own.
+        let mut places = 0u32;
+        for (i, &a) in addresses[phase..phase + per].iter().enumerate() {
+            places |= (lanes >> i & 1) << ((a >> shift) as usize & (per - 1));
+        }
+        if places.count_ones() == lanes.count_ones() {
+            passes += 1;
+            continue;
+        }
         let mut of_place = [u64::MAX; 32];
         let mut conflict = false;
         for (i, &a) in addresses[phase..phase + per].iter().enumerate() {

@@ -3,6 +3,7 @@
 //! In a register lane l holds elements `2 (l % 4)` and `2 (l % 4) + 1` of row `l / 4`; transposed, of column `l / 4`.
 
 use crate::arith::Lanes;
+use crate::arith::simd::vectorised;
 
 /// How a matrix lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,21 +34,12 @@ impl Matrices {
     }
 
     /// From the rows, as four words of 16 bytes of the lane with the row's address, to registers.
+    #[inline]
     pub fn distribute(self, rows: &[Lanes; 4]) -> [Lanes; 4] {
-        let mut registers = [[0; 32]; 4];
-        for (q, register) in registers.iter_mut().enumerate().take(self.count) {
-            for (lane, value) in register.iter_mut().enumerate() {
-                let (group, t) = (lane / 4, lane % 4);
-                *value = match self.order {
-                    Order::Rows => rows[t][8 * q + group],
-                    Order::Transposed => {
-                        let element = |row: usize| rows[group / 2][8 * q + row] >> (16 * (group % 2)) & 0xffff;
-                        element(2 * t) | element(2 * t + 1) << 16
-                    }
-                };
-            }
+        match self.order {
+            Order::Rows => straight(self.count, rows),
+            Order::Transposed => turned(self.count, rows),
         }
-        registers
     }
 
     /// The inverse of [`Matrices::distribute`]: the rows that `stmatrix` stores.
@@ -67,6 +59,38 @@ impl Matrices {
             }
         }
         rows
+    }
+}
+
+vectorised! {
+    /// Lane `4 g + t` gets word t of row g.
+    fn straight(count: usize, rows: &[Lanes; 4]) -> [Lanes; 4] {
+        let mut registers = [[0; 32]; 4];
+        for (q, register) in registers.iter_mut().enumerate().take(count) {
+            for g in 0..8 {
+                for t in 0..4 {
+                    register[4 * g + t] = rows[t][8 * q + g];
+                }
+            }
+        }
+        registers
+    }
+}
+
+vectorised! {
+    /// Lane `4 g + t` gets element g of rows 2 t and 2 t + 1: a half of word `g / 2`.
+    fn turned(count: usize, rows: &[Lanes; 4]) -> [Lanes; 4] {
+        let mut registers = [[0; 32]; 4];
+        for (q, register) in registers.iter_mut().enumerate().take(count) {
+            for (pair, words) in rows.iter().enumerate() {
+                for t in 0..4 {
+                    let (first, second) = (words[8 * q + 2 * t], words[8 * q + 2 * t + 1]);
+                    register[8 * pair + t] = first & 0xffff | second << 16;
+                    register[8 * pair + 4 + t] = first >> 16 | second & 0xffff_0000;
+                }
+            }
+        }
+        registers
     }
 }
 

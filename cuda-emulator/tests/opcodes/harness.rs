@@ -3,6 +3,8 @@
 use cuda_emulator::engine::{Engine, Launch, Options};
 use cuda_emulator::fault::Fault;
 use cuda_emulator::memory::Kind;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 /// Inputs of all lanes.
 pub type Column = [u64; 32];
@@ -28,16 +30,28 @@ pub fn text(body: &str, inputs: usize, outputs: usize) -> String {
     ptx + "ret;\n}\n"
 }
 
+/// Where `PTXAS` names NVIDIA's assembler, it must accept the text.
+fn assemble(name: &str, ptx: &str) {
+    let Ok(ptxas) = std::env::var("PTXAS") else { return };
+    let mut child = Command::new(ptxas)
+        .args(["-arch=sm_90a", "-o", "/dev/null", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(ptx.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{name}: {}\n{ptx}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 /// Runs it; the outputs.
 pub fn try_run(name: &str, body: &str, inputs: &[Column], outputs: usize) -> Result<Vec<Column>, Box<Fault>> {
     let ptx = text(body, inputs.len(), outputs);
-    if let Ok(folder) = std::env::var("DUMP_PTX") {
-        std::fs::write(
-            format!("{folder}/{}.ptx", name.replace(|c: char| !c.is_alphanumeric(), "_")),
-            &ptx,
-        )
-        .unwrap();
-    }
+    assemble(name, &ptx);
     let mut engine = Engine::new(Options {
         memory_bytes: 1 << 24,
         threads: 1,
