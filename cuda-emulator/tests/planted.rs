@@ -1,6 +1,9 @@
 //! Planted bugs: each must be reported, with its kind and its line, and its sound twin must not, over several orders of blocks
 //! and warps. The sources in `planted/` are compiled by NVIDIA's compiler: set `NVCC` to its path. Without it this file says so
-//! and checks nothing; the same classes are checked without a compiler in the unit tests of `memory`.
+//! and checks nothing; the same classes are checked without a compiler in the unit tests of `memory` and `exec`.
+//!
+//! The host's mistakes are planted in `driver/`: a stream that is not waited for, memory of another stream, leaks, memory freed
+//! twice, bytes that nothing wrote copied to the host, parameters that are missing, too much shared memory.
 #![allow(clippy::unwrap_used)]
 
 use cuda_emulator::engine::{Engine, Kernel, Launch, Options};

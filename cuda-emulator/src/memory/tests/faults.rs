@@ -10,14 +10,9 @@ fn lanes_get_what_lies_there() {
         let out = r
             .load(0, access(Space::Global, 0, ALL, bytes), &row(b.full, step))
             .unwrap();
-        for lane in 0..32 {
-            for word in 0..bytes as usize / 4 {
-                assert_eq!(
-                    out[word][lane] as usize,
-                    lane * step as usize / 4 + word,
-                    "{bytes} bytes every {step}"
-                );
-            }
+        for (word, lanes) in out.iter().enumerate().take(bytes as usize / 4) {
+            let expected = std::array::from_fn(|lane| (lane * step as usize / 4 + word) as u32);
+            assert_eq!(*lanes, expected, "word {word} of {bytes} bytes every {step}");
         }
     }
     // Bytes of little-endian numbers below 256.
