@@ -4,7 +4,7 @@
 //   rmsnorm_jvp   y_dot = w_dot x^ + w r (x_dot - x^ mean_c(x^ x_dot))
 // Shapes: x, y, dx, dy, x_dot (rows, c), w, w_dot, dw (1, c), rstd (rows, 1).
 // Grid: blocks of (x, y) threads: x go through a row, y rows at once. A thread keeps the first vector of its row in registers; only rows
-//   beyond 1024 vectors are read twice. In rmsnorm_bwd a block goes through `per_block` rows and leaves its share of dw in `partial`
+//   beyond 1024 vectors (in rmsnorm_bwd 512) are read twice. In rmsnorm_bwd a block goes through `per_block` rows and leaves its share of dw in `partial`
 //   (blocks, c); rmsnorm_dw adds those.
 // Bytes a row, T of 2 bytes: forward 4 c + 4, bwd 6 c + 4 (8 c where it adds) and 8 c / per_block for the partial sums, jvp 6 c + 4. Read
 //   again, from the caches: w and w_dot (each row of forward and jvp, each block of bwd).
@@ -182,11 +182,11 @@ extern "C" __global__ void __launch_bounds__(256) rmsnorm_dw(float* dw, const fl
     extern "C" __global__ void __launch_bounds__(1024) rmsnorm##NAME##_##S(T* y, float* rstd, const T* x, const T* w, u32 rows, u32 c, float eps) {               \
         forward<T, V>(y, rstd, x, w, rows, c, eps);                                                                                       \
     }                                                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(1024) rmsnorm_bwd##NAME##_##S(T* dx, float* partial, const T* dy, const T* x, const T* w, const float* rstd,     \
+    extern "C" __global__ void __launch_bounds__(512, 1) rmsnorm_bwd##NAME##_##S(T* dx, float* partial, const T* dy, const T* x, const T* w, const float* rstd,     \
                                                        u32 rows, u32 c, u32 per_block) {                                                  \
         backward<T, V, false>(dx, partial, dy, x, w, rstd, rows, c, per_block);                                                           \
     }                                                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(1024) rmsnorm_bwd_add##NAME##_##S(T* dx, float* partial, const T* dy, const T* x, const T* w, const float* rstd, \
+    extern "C" __global__ void __launch_bounds__(512, 1) rmsnorm_bwd_add##NAME##_##S(T* dx, float* partial, const T* dy, const T* x, const T* w, const float* rstd, \
                                                            u32 rows, u32 c, u32 per_block) {                                              \
         backward<T, V, true>(dx, partial, dy, x, w, rstd, rows, c, per_block);                                                            \
     }                                                                                                                                     \

@@ -10,6 +10,8 @@ use crate::device::{Cuda, Element};
 const SOURCE: Source = source!("rmsnorm");
 /// Threads along a row at most: the size of the largest block.
 const LONGEST: usize = 1024;
+/// Threads of a block of the backward pass, which needs twice the registers.
+const BACKWARD: usize = 512;
 
 #[track_caller]
 pub(crate) fn rmsnorm<T: Element>(
@@ -58,7 +60,7 @@ pub(crate) fn rmsnorm_bwd<T: Element>(
     check_shape("rmsnorm_bwd", "w", w.shape(), (1, c));
     check_shape("rmsnorm_bwd", "rstd", rstd.shape(), (n, 1));
     let (width, vectors) = row_of::<T>(c, usize::MAX);
-    let (along, rows) = block_of(vectors, 512, LONGEST);
+    let (along, rows) = block_of(vectors, BACKWARD, BACKWARD);
     // Enough blocks for the device, as few partial sums as that allows.
     let per_block = n.div_ceil(128).clamp(8, 128).next_multiple_of(rows);
     let blocks = n.div_ceil(per_block);
