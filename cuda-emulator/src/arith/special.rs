@@ -33,7 +33,7 @@ const ROUNDER: f64 = 6_755_399_441_055_744.0;
 #[inline(always)]
 pub(super) fn ex2(x: f32) -> f32 {
     // Beyond these the result is 0 or infinite in f32. A NaN is put back at the end.
-    let y = x.max(-200.0).min(200.0) as f64;
+    let y = x.clamp(-200.0, 200.0) as f64;
     // The sum's low bits are the nearest whole number: no conversion, so that the loop over lanes is one of vectors.
     let rounded = y + ROUNDER;
     let whole = rounded - ROUNDER;

@@ -16,7 +16,7 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
         "st" => load_store(c, m, &i.operands, false),
         "atom" => atomic(c, m, &i.operands, true),
         "red" => atomic(c, m, &i.operands, false),
-        "cp" => copy(c, m, &i.operands),
+        "cp" => copy(c, m, i),
         "cvta" => convert(c, m, &i.operands),
         "isspacep" => {
             let space = m.find(space).ok_or("a state space is missing")?;
@@ -133,7 +133,7 @@ fn param_space(c: &Context, o: &Operand) -> Result<Space, String> {
 }
 
 /// The address, and the space: as the modifier says, else that of the variable, else generic.
-fn place(c: &mut Context, named: Option<Space>, o: &Operand) -> Result<(Address, Space), String> {
+pub fn place(c: &mut Context, named: Option<Space>, o: &Operand) -> Result<(Address, Space), String> {
     let (mut address, variable) = c.address(o)?;
     let space = match named {
         Some(Space::Param) => param_space(c, o)?,
@@ -301,9 +301,13 @@ fn atomic_allowed(op: AtomicOp, ty: AtomicType) -> Result<(), String> {
     }
 }
 
-fn copy(c: &mut Context, m: &mut Modifiers, operands: &[Operand]) -> Lowered {
+fn copy(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
+    let operands = i.operands.as_slice();
     if !m.take("async") {
         return Err("only cp.async is known".into());
+    }
+    if m.take("mbarrier") {
+        return super::mbarrier::lower(c, m, i);
     }
     if m.take("commit_group") {
         return Ok(vec![(Op::CopyCommit, Class::Sync)]);

@@ -4,7 +4,7 @@ use super::context::{Context, FUNCTION_WINDOW, Symbol};
 use super::modifiers::Modifiers;
 use super::op::*;
 use super::program::{Program, Routine, Saved};
-use super::{access, alu, control, sync};
+use super::{access, alu, control, mbarrier, sync};
 use crate::arith::{Arith, Binary32, Ternary32};
 use crate::counters::Class;
 use crate::ptx::{Bank, Function, Instruction, Module, Operand, Problem, Variable, VariableSpace};
@@ -364,6 +364,7 @@ fn instruction(c: &mut Context, i: &Instruction) -> Result<(), String> {
         | "createpolicy" | "cvta" | "isspacep" | "cp" | "membar" | "fence" => access::lower(c, m, i)?,
         "bar" | "barrier" | "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" | "ldmatrix" | "stmatrix"
         | "movmatrix" | "mma" | "wmma" => sync::lower(c, m, i)?,
+        "mbarrier" => mbarrier::lower(c, m, i)?,
         _ => alu::lower(c, m, i)?,
     };
     modifiers.done()?;

@@ -5,6 +5,7 @@ mod alu;
 mod context;
 mod control;
 mod lower;
+mod mbarrier;
 mod modifiers;
 mod op;
 mod program;

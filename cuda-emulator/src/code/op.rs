@@ -179,6 +179,48 @@ pub struct CopyAsync {
     pub ignore: Pred,
 }
 
+/// What an `mbarrier` instruction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MbarrierKind {
+    /// Makes one.
+    Init,
+    /// Ends one.
+    Inval,
+    /// More bytes are to come in this phase.
+    ExpectTx,
+    /// Bytes have come.
+    CompleteTx,
+    /// Arrivals.
+    Arrive,
+    /// Arrivals that will not come again in later phases.
+    ArriveDrop,
+    /// Whether a phase is complete.
+    Wait,
+    /// Arrivals that were missing in a state.
+    PendingCount,
+}
+
+/// `mbarrier`.
+#[derive(Clone, Copy, Debug)]
+pub struct Mbarrier {
+    /// What it does.
+    pub kind: MbarrierKind,
+    /// Space of the object.
+    pub space: Space,
+    /// The state before (64 bits), the pending count (32 bits), or the predicate of a wait (its index, as a 32-bit slot).
+    pub to: Slot,
+    /// The object.
+    pub address: Address,
+    /// A count, bytes, a state or a parity.
+    pub value: Slot,
+    /// A wait names the phase by its parity, else by a state.
+    pub parity: bool,
+    /// The value of an arrival is of bytes: `.expect_tx`.
+    pub transactions: bool,
+    /// The arrival comes when the thread's copies are done.
+    pub after_copies: bool,
+}
+
 /// Named barrier instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarrierKind {
@@ -326,6 +368,8 @@ pub enum Op {
     Barrier(Box<Barrier>),
     /// Needs the lanes of the mask in a register together ([`NONE`]: all that live).
     Sync(Sync, u32),
+    /// `mbarrier`.
+    Mbarrier(Box<Mbarrier>),
     /// `activemask`.
     ActiveMask(u32),
     /// `trap`, `brkpt`.

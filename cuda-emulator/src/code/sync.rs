@@ -233,7 +233,7 @@ fn matrix(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
             Class::Tensor
         }
         (Tensor::Load(matrices), [d, at]) | (Tensor::Store(matrices), [at, d]) => {
-            op.d = registers(c, d, matrices.count as usize, false)?;
+            op.d = registers(c, d, matrices.count, false)?;
             op.address = c.address(at)?.0;
             if !matches!(space, Space::Shared | Space::Generic) {
                 return Err("matrices are in shared memory".into());

@@ -51,7 +51,8 @@ pub struct Options {
     pub arch: u32,
     /// `CUDA_EMULATOR_PTXAS`: path of NVIDIA's assembler, for real register counts.
     pub ptxas: Option<PathBuf>,
-    /// `CUDA_EMULATOR_MAX_STEPS`: warp instructions of one block before it is a [`Timeout`](crate::fault::FaultKind::Timeout).
+    /// `CUDA_EMULATOR_MAX_STEPS`: warp instructions of one block before it is a
+    /// [`Timeout`](crate::fault::FaultKind::Timeout); 2^32 unless said, some minutes.
     pub max_steps: u64,
 }
 
@@ -64,7 +65,7 @@ impl Default for Options {
             memory_bytes: 16 << 30,
             arch: 80,
             ptxas: None,
-            max_steps: u64::MAX,
+            max_steps: 1 << 32,
         }
     }
 }

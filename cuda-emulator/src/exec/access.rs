@@ -8,7 +8,8 @@ use crate::code::{self, Atomic, CopyAsync, Inst, NONE, Op, PARAM_WINDOW, Slot, S
 use crate::fault::{Cause, FaultKind};
 use crate::memory::{self, Access, Order, Raw};
 
-fn outside(space: Space) -> memory::Space {
+/// A space as the memory knows it.
+pub fn outside(space: Space) -> memory::Space {
     match space {
         Space::Global => memory::Space::Global,
         Space::Shared => memory::Space::Shared,

@@ -68,7 +68,7 @@ impl Barriers {
         let Some(b) = self.named.get_mut(a.id as usize) else {
             return Err(format!("barrier {}, of 0 to 15", a.id));
         };
-        if a.count % 32 != 0 {
+        if !a.count.is_multiple_of(32) {
             return Err(format!(
                 "barrier {} of {} threads, no multiple of a warp",
                 a.id, a.count

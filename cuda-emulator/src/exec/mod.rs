@@ -6,7 +6,7 @@
 //! | `block` | the warps of a block, whose turn it is |
 //! | `run` | the loop of the interpreter: one warp, lanes apart where they must be |
 //! | `warp` | registers, and where lanes stand |
-//! | `barrier` | named barriers |
+//! | `barrier`, `mbarrier` | named barriers, barriers in shared memory |
 //! | `execute`, `access`, `atomic`, `matrix`, `together` | instructions: of registers, of memory, of matrices, of lanes together |
 //! | `call`, `print` | device functions, `printf`, `assert` |
 
@@ -18,6 +18,7 @@ mod call;
 mod execute;
 mod grid;
 mod matrix;
+mod mbarrier;
 mod print;
 mod run;
 #[cfg(test)]

@@ -310,6 +310,13 @@ impl Block<'_, '_> {
                 Ok(self.scatter(w, current, pc, m, mask, &to))
             }
             Op::Trap => Err(Cause::new(FaultKind::Trap, m.trailing_zeros(), "trap".into())),
+            Op::Mbarrier(b) => {
+                if !self.mbarrier(w, b, m)? {
+                    return Ok(Flow::Next);
+                }
+                w.splits[current].pc = pc + 1;
+                Ok(Flow::Pause)
+            }
             Op::Yield => {
                 w.splits[current].pc = pc + 1;
                 Ok(Flow::Pause)

@@ -55,7 +55,7 @@ fn a_producer_arrives_and_goes_on() {
             },
             ..Test::new(&t.body)
         };
-        assert_eq!(t.block(64).ok(), each(64, |i| if i < 32 { 0 } else { i - 32 }));
+        assert_eq!(t.block(64).ok(), each(64, |i| i.saturating_sub(32)));
     }
 }
 

@@ -51,7 +51,7 @@ fn threads_of_all_axes() {
          shl.b32 %r7, %r2, 16; shl.b32 %r8, %r1, 8; or.b32 %r7, %r7, %r8; or.b32 %r7, %r7, %r5; st.global.u32 [%d1], %r7;",
     );
     t.block = [4, 3, 5];
-    assert_eq!(t.ok(), each(60, |i| (i / 12) << 16 | (i / 4 % 3) << 8 | i % 4));
+    assert_eq!(t.ok(), each(60, |i| ((i / 12) << 16) | ((i / 4 % 3) << 8) | (i % 4)));
 }
 
 #[test]

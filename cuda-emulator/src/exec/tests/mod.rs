@@ -4,6 +4,7 @@ mod atomics;
 mod barriers;
 mod calls;
 mod control;
+mod mbarrier;
 mod memory;
 mod print;
 mod together;

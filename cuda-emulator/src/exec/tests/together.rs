@@ -143,7 +143,7 @@ fn a_warp_synchronises_from_different_places() {
 fn matrices_of_shared_memory() {
     // A matrix of 8 rows of 8 halves, the element at (i, j) is 8 i + j. Thread t holds (t / 4, 2 (t % 4)) and its neighbour.
     let fill = ".shared .align 16 .b8 s[128]; mov.u32 %r1, s; shl.b32 %r2, %me, 2; add.u32 %r2, %r1, %r2; shl.b32 %r3, %me, 1; add.u32 %r4, %r3, 1; mov.b32 %r5, {%h1, %h2}; cvt.u16.u32 %h1, %r3; cvt.u16.u32 %h2, %r4; mov.b32 %r5, {%h1, %h2}; st.shared.b32 [%r2], %r5; bar.sync 0; and.b32 %r6, %me, 7; shl.b32 %r6, %r6, 4; add.u32 %r6, %r1, %r6;";
-    let row = each(32, |t| (2 * t + 1) << 16 | 2 * t);
+    let row = each(32, |t| ((2 * t + 1) << 16) | (2 * t));
     let t = word(&format!(
         "{fill} ldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%r1}}, [%r6];"
     ));
