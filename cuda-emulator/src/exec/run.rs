@@ -343,12 +343,13 @@ impl Block<'_, '_> {
     ) -> Outcome {
         let Split { pc, mask, .. } = split;
         self.uncount(inst, m);
+        let group_of = |lane: usize| lanes(m).filter(|&i| masks[i] == masks[lane]).fold(0, |g, i| g | 1 << i);
         let mut left = m;
         let mut union = 0;
+        let mut complete = 0;
         while left != 0 {
             let first = left.trailing_zeros() as usize;
-            let need = masks[first];
-            let group = lanes(m).filter(|&i| masks[i] == need).fold(0, |g, i| g | 1 << i);
+            let (need, group) = (masks[first], group_of(first));
             let strangers = need & m & !group;
             if strangers != 0 {
                 let other = strangers.trailing_zeros();
@@ -356,27 +357,28 @@ impl Block<'_, '_> {
                 return Err(Cause::new(FaultKind::WarpSync, other, message));
             }
             if group & !need != 0 {
+                let lane = (group & !need).trailing_zeros();
                 let message = format!("the lane is not in its own mask {need:#010x}");
-                return Err(Cause::new(
-                    FaultKind::WarpSync,
-                    (group & !need).trailing_zeros(),
-                    message,
-                ));
+                return Err(Cause::new(FaultKind::WarpSync, lane, message));
             }
             if need & w.live & !group == 0 {
-                self.count(inst, group);
-                self.together(w, sync, group)?;
-                w.splits[current].mask = mask & !group;
-                w.splits[current].pc = pc;
-                w.splits.push(Split {
-                    pc: pc + 1,
-                    mask: group,
-                    state: State::Run,
-                });
-                return Ok(Flow::Changed);
+                complete = group;
             }
             union |= need;
             left &= !group;
+        }
+        if complete != 0 {
+            self.count(inst, complete);
+            self.together(w, sync, complete)?;
+            w.splits[current].mask = mask & !complete;
+            w.splits[current].pc = pc;
+            let ahead = Split {
+                pc: pc + 1,
+                mask: complete,
+                state: State::Run,
+            };
+            w.splits.push(ahead);
+            return Ok(Flow::Changed);
         }
         Ok(wait(w, current, pc, m, mask, State::Gather(union)))
     }

@@ -58,15 +58,11 @@ impl Published {
             *done = len;
             let log = &self.logs[log as usize];
             if let Some(at) = log.by_block.get(&block) {
-                // The latest entry of a block knows the most.
+                // Each warp of a block publishes what it knows itself.
                 let i = at.partition_point(|&i| i < len);
                 let reaches = |e: &Entry| e.scope == Scope::Device || e.block == me;
-                let latest = at[..i]
-                    .iter()
-                    .rev()
-                    .map(|&i| &log.entries[i as usize])
-                    .find(|e| reaches(e));
-                if latest.is_some_and(|e| e.clocks[warp as usize] > clock) {
+                let mut entries = at[..i].iter().rev().map(|&i| &log.entries[i as usize]);
+                if entries.any(|e| reaches(e) && e.clocks[warp as usize] > clock) {
                     return true;
                 }
             }
