@@ -12,10 +12,17 @@ use std::{env, fs};
 const FACTS: &[(&str, &[&str])] = &[
     ("narrow_", &["LDG.E.128"]),
     ("widen_", &["STG.E.128"]),
+    ("attention_tensor_fwd_", &["HMMA.16816.F32.BF16", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
+    ("attention_tensor_dq_", &["HMMA.16816.F32.BF16", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
+    ("attention_tensor_dkv_", &["HMMA.16816.F32.BF16", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
+    ("attention_tensor_stats_", &["LDG.E.128"]),
 ];
 
 /// Kernels that may use more than the 128 registers with which two blocks of 256 threads fit a multiprocessor, and how many.
-const REGISTERS: &[(&str, u32)] = &[];
+const REGISTERS: &[(&str, u32)] = &[
+    // Blocks of 128 threads: two fit with all that a thread can have.
+    ("attention_tensor_", 255),
+];
 const BUDGET: u32 = 128;
 
 /// What ptxas says of a kernel.
