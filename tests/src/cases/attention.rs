@@ -81,7 +81,7 @@ pub fn cases(sizes: Sizes) -> Vec<Case> {
             (LONG, heads(6, 2, 128)),
             (LONG, heads(4, 1, 96)),
             (BEYOND, heads(2, 1, 40)),
-            (BEYOND, heads(1, 1, 120)),
+            (BEYOND, heads(1, 1, 104)),
         ],
     };
     let mut cases: Vec<Case> = list.iter().flat_map(|&(tree, heads)| of(tree, heads)).collect();
