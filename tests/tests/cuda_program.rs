@@ -115,10 +115,11 @@ fn same_on_both(args: &[&str], tolerance: f64) {
         ran.good();
         let folder = lab.path(&device[9..]).join("out");
         let completions = folder.join("completions.jsonl");
-        let drawn = completions
-            .is_file()
-            .then(|| read_rows(&completions))
-            .unwrap_or_default();
+        let drawn = if completions.is_file() {
+            read_rows(&completions)
+        } else {
+            Vec::new()
+        };
         (read_rows(&folder.join("metrics.jsonl")), drawn)
     };
     let ((cpu, cpu_drawn), (cuda, cuda_drawn)) = (run("cpu"), run("cuda"));

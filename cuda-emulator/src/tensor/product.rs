@@ -46,9 +46,9 @@ mod avx2 {
             _ => return None,
         }
         let wide;
-        let c = match c {
-            &[c0, c1, c2, c3] => [c0, c1, c2, c3],
-            &[low, high] => {
+        let c = match *c {
+            [c0, c1, c2, c3] => [c0, c1, c2, c3],
+            [low, high] => {
                 let number = |bits: u32| from_f16(bits & 0xffff).to_bits();
                 wide = [
                     low.map(number),
@@ -154,14 +154,14 @@ mod avx2 {
                     _mm256_set_m128(odd, even)
                 };
             }
-            for k in 0..K {
+            for (k, column) in columns.iter().enumerate().take(K) {
                 let (array, t) = if PAIRS {
                     (k / 8 * 2 + k % 2, k % 8 / 2)
                 } else {
                     (k / 4, k % 4)
                 };
                 // SAFETY: 8 numbers are a vector.
-                let column = unsafe { _mm256_loadu_ps(columns[k].as_ptr()) };
+                let column = unsafe { _mm256_loadu_ps(column.as_ptr()) };
                 for (g, sum) in sum.iter_mut().enumerate() {
                     *sum = _mm256_fmadd_ps(_mm256_set1_ps(rows[array][4 * g + t]), column, *sum);
                 }

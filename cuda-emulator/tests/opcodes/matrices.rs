@@ -52,7 +52,7 @@ fn place(which: char, shape: &str, ty: &str, lane: usize, i: usize) -> (usize, u
         ('a', "m16n8k4", _) => (upper(i == 0), t),
         ('b', "m16n8k4" | "m8n8k4", _) => (t, group),
         ('a', "m8n8k4", 64) => (group, t),
-        ('a', "m16n8k16", 64) => (upper(i % 2 == 0), i / 2 * 4 + t),
+        ('a', "m16n8k16", 64) => (upper(i.is_multiple_of(2)), i / 2 * 4 + t),
         ('b', "m16n8k16", 64) => (t + i * 4, group),
         ('a', "m8n8k16", 8) => (group, t * 4 + i),
         ('b', "m8n8k16" | "m16n8k16", 8) => (t * 4 + i, group),
@@ -75,7 +75,8 @@ fn spread(which: char, shape: &str, ty: &str, count: usize, value: impl Fn(usize
     for lane in 0..32 {
         for i in 0..count {
             let (row, column) = place(which, shape, ty, lane, i);
-            registers[i / per][lane] |= encode(ty, value(row, column)) << (bits(ty) * (i % per));
+            let register: &mut Column = &mut registers[i / per];
+            register[lane] |= encode(ty, value(row, column)) << (bits(ty) * (i % per));
         }
     }
     registers

@@ -13,14 +13,14 @@ fn kernel(shape: &str, ty: &str, c_type: &str, d_type: &str, layouts: [&str; 3],
         "f64" => 8,
         _ => 4,
     };
-    let mut label = 0;
     let mut at = 0;
     let mut offsets = Vec::new();
-    for (rows, columns, x, y, ty, layout) in [
+    let tiles = [
         (m, k, 3, 5, ty, layouts[0]),
         (k, n, 2, 3, ty, layouts[1]),
         (m, n, 1, 1, c_type, layouts[2]),
-    ] {
+    ];
+    for (label, (rows, columns, x, y, ty, layout)) in tiles.into_iter().enumerate() {
         let width = bytes(ty);
         // The stride: the matrix's own.
         let stride = if layout == "row" { columns } else { rows };
@@ -47,7 +47,6 @@ fn kernel(shape: &str, ty: &str, c_type: &str, d_type: &str, layouts: [&str; 3],
             "add.u32 %r41, %r41, 32;\nsetp.lt.u32 %p15, %r41, {};\n@%p15 bra fill{label};\n",
             rows * columns
         );
-        label += 1;
         at += (rows * columns * width).next_multiple_of(128);
     }
     body += "bar.sync 0;\n";
