@@ -21,6 +21,8 @@ ln -sf ../release/libcuda_emulator.so "$library/libcuda.so"
 
 # The toolkit's own libraries follow: NVRTC.
 printf 'export CUDA_HOME=%q\n' "$home"
+# For the emulator's own tests: they compile planted bugs, and have the assembler accept what they wrote by hand.
+printf 'export NVCC=%q PTXAS=%q\n' "$home/bin/nvcc" "$home/bin/ptxas"
 # For the tests of the machine code.
 printf 'export PROXIMAL_CUDA_BUILT=%q\n' "$target/cuda-kernels"
 printf 'export PROXIMAL_CUDA_CACHE=%q\n' "$target/cuda-cache"

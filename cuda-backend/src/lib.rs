@@ -2,11 +2,11 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`device`], [`error`] | the device, its one stream, its faults |
-//! | [`compile`] | from the sources in `cuda-src` to loaded modules: shipped, by nvcc, by NVRTC |
-//! | [`launch`], [`graph`], [`buffer`] | a checked kernel launch; launches replayed as one; device memory |
-//! | [`memory`], [`rows`], [`vector`], [`gemm`], [`linear`], [`attention`], [`decode`], [`head`], [`sample`], [`surrogate`] | the operations |
-//! | [`ops`], [`tangent`] | the traits that spread over several of them |
+//! | `device`, `error` | the device, its one stream, its faults |
+//! | `compile` | from the sources in `cuda-src` to loaded modules: shipped, by nvcc, by NVRTC |
+//! | `launch`, `graph`, `buffer` | a checked kernel launch; launches replayed as one; device memory |
+//! | `memory`, `rows`, `vector`, `gemm`, `linear`, `attention`, `decode`, `head`, `sample`, `surrogate` | the operations |
+//! | `ops`, `tangent` | the traits that spread over several of them |
 //!
 //! Everything runs on one stream, in the order of the calls. An operation does not fail: what goes wrong in a launch is kept
 //! and reported by the next transfer. Nothing depends on the order in which blocks run: no float atomics, so the same call

@@ -10,7 +10,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`op`] | [`Arith`]: an instruction by the shape of its operands |
-//! | [`decode`] | from `add.rn.ftz.f32` to an [`Arith`]; refuses what is not implemented |
+//! | [`decode`](mod@decode) | from `add.rn.ftz.f32` to an [`Arith`]; refuses what is not implemented |
 //! | [`int32`], [`int64`], [`bits`], [`carry`] | integers |
 //! | [`float32`], [`float64`], [`half`] | IEEE arithmetic |
 //! | [`special`] | the approximate functions |

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | this one | the counters |
 //! | [`banks`] | passes through the banks of shared memory |
-//! | [`bound`] | the bound model |
+//! | [`bound`](mod@bound) | the bound model |
 //! | [`report`] | the sums of launches by kernel and shape: JSON, a table |
 
 pub mod banks;

@@ -10,7 +10,7 @@
 //! | `exports`, `state` | how a function is written, the one lock, how a call waits |
 //! | `queue`, `work`, `perform` | what was issued and has not run, what it does, running it; `timing`: the modelled clock |
 //! | [`context`], [`device`], [`stream`], [`event`], [`capture`], [`graph`] | objects of the API, each with its functions |
-//! | [`memory`], [`pool`], [`copy`], [`pointer`], `host` | memory |
+//! | [`memory`], [`pool`], [`copy`], [`pointer`](mod@pointer), `host` | memory |
 //! | [`module`], [`launch`], [`occupancy`], `assembler` | code |
 //! | [`entry`] | initialisation, versions, names of errors, addresses of functions |
 //! | `report` | what is said on stderr; leaks |

@@ -7,7 +7,7 @@
 //! | [`product`] | the product of matrices with f32 accumulators: the hot path |
 //! | [`matrix`] | `ldmatrix`, `stmatrix`, `movmatrix` |
 //! | [`wmma`] | `wmma.load`, `wmma.store`, `wmma.mma` |
-//! | [`decode`] | from the parts of an opcode to one of these |
+//! | [`decode`](mod@decode) | from the parts of an opcode to one of these |
 
 pub mod decode;
 pub mod fragment;
