@@ -5,6 +5,7 @@
 //! | `grid` | the blocks of a launch, on the host's threads |
 //! | `block` | the warps of a block, whose turn it is |
 //! | `run` | the loop of the interpreter: one warp, lanes apart where they must be |
+//! | `meet` | where lanes wait for each other and for other warps |
 //! | `warp` | registers, and where lanes stand |
 //! | `barrier`, `mbarrier` | named barriers, barriers in shared memory |
 //! | `execute`, `access`, `atomic`, `matrix`, `together` | instructions: of registers, of memory, of matrices, of lanes together |
@@ -19,6 +20,7 @@ mod execute;
 mod grid;
 mod matrix;
 mod mbarrier;
+mod meet;
 mod print;
 mod run;
 #[cfg(test)]
