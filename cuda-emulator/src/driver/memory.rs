@@ -143,9 +143,9 @@ impl Driver {
         Ok(())
     }
 
-    /// The allocation that holds the bytes, or nothing but zero bytes; else a report and an error.
+    /// Whether the bytes lie in one live allocation or variable; else a report and an error.
     pub fn device_range(&self, address: u64, bytes: u64, what: &str) -> Result<(), Status> {
-        if bytes == 0 || self.module_range(address, bytes) {
+        if bytes == 0 {
             return Ok(());
         }
         let found = self.allocations.range(..=address).next_back();
@@ -163,15 +163,24 @@ impl Driver {
                     return Ok(());
                 }
             }
-            Some((start, a)) => format!(
-                "the nearest allocation before it, of {} bytes, ends {} bytes earlier",
-                a.bytes,
-                address - start - a.bytes
-            ),
+            _ if self.module_range(address, bytes) || self.is_mapped(address, bytes) => return Ok(()),
+            Some((start, a)) => {
+                let gap = address - start - a.bytes;
+                format!(
+                    "the nearest allocation before it, of {} bytes, ends {gap} bytes earlier",
+                    a.bytes
+                )
+            }
             None => "there is no allocation".into(),
         };
         report::misuse(&format!("{what}: {bytes} bytes at device address {address:#x}: {text}"));
         Err(Status::INVALID_VALUE)
+    }
+
+    /// Whether the bytes lie in page-locked memory, which the device reaches by the same address.
+    fn is_mapped(&self, address: u64, bytes: u64) -> bool {
+        let found = self.host.find(address as usize);
+        found.is_some_and(|(start, b)| b.state != State::Freed && address + bytes <= (start + b.bytes) as u64)
     }
 
     /// The managed allocation that holds an address.

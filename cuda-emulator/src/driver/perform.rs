@@ -28,11 +28,14 @@ impl Driver {
         let mut wanted = targets.to_vec();
         wanted.extend(self.queue.early());
         let all = self.queue.closure(&wanted);
+        let mut ready = self.queue.ready(&all);
+        self.queue.woken();
         let mut ended = 0;
-        while let Some(op) = self.queue.pick(&all) {
+        while let Some(op) = self.queue.pick(&mut ready) {
             if let Some(end) = self.perform(op) {
                 ended = ended.max(end);
             }
+            ready.extend(self.queue.woken().into_iter().filter(|op| all.contains(op)));
         }
         let is_done = targets.iter().all(|op| !self.queue.is_pending(*op));
         is_done.then_some(ended)

@@ -40,6 +40,7 @@ pub struct Op {
 /// The operations that have not ended.
 pub struct Queue {
     pending: BTreeMap<OpId, Op>,
+    woken: Vec<OpId>,
     next: OpId,
     seed: u64,
     random: u64,
@@ -58,6 +59,7 @@ impl Queue {
     pub fn new(seed: u64) -> Queue {
         Queue {
             pending: BTreeMap::new(),
+            woken: Vec::new(),
             next: 1,
             seed,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
@@ -140,22 +142,41 @@ impl Queue {
         found
     }
 
-    /// The next operation of `needed` to run, or none if all wait for something that goes on elsewhere.
-    pub fn pick(&mut self, needed: &BTreeSet<OpId>) -> Option<OpId> {
-        let ready = |id: &OpId| {
+    /// Those of `needed` that wait for nothing.
+    pub fn ready(&self, needed: &BTreeSet<OpId>) -> BTreeSet<OpId> {
+        needed.iter().copied().filter(|id| self.is_ready(*id)).collect()
+    }
+
+    fn is_ready(&self, id: OpId) -> bool {
+        self.pending
+            .get(&id)
+            .is_some_and(|op| op.after.is_empty() && !op.running)
+    }
+
+    /// Takes the next operation to run out of those that are ready. An allocation runs when nothing else can: who uses its memory without
+    /// waiting for it is then found out.
+    pub fn pick(&mut self, ready: &mut BTreeSet<OpId>) -> Option<OpId> {
+        let allocates = |id: &OpId| {
             self.pending
                 .get(id)
-                .is_some_and(|op| op.after.is_empty() && !op.running)
+                .is_some_and(|op| matches!(op.work, Work::Allocate(_)))
         };
-        if self.seed == 0 {
-            return needed.iter().rev().copied().find(|id| ready(id));
+        let mut choice: Vec<OpId> = ready.iter().copied().filter(|id| !allocates(id)).collect();
+        if choice.is_empty() {
+            choice = ready.iter().copied().collect();
         }
-        let ready: Vec<OpId> = needed.iter().copied().filter(|id| ready(id)).collect();
-        if ready.is_empty() {
-            return None;
-        }
-        let i = self.draw(ready.len() as u64) as usize;
-        Some(ready[i])
+        let last = *choice.last()?;
+        let id = match self.seed {
+            0 => last,
+            _ => choice[self.draw(choice.len() as u64) as usize],
+        };
+        ready.remove(&id);
+        Some(id)
+    }
+
+    /// Operations that have become ready since the last time.
+    pub fn woken(&mut self) -> Vec<OpId> {
+        std::mem::take(&mut self.woken)
     }
 
     /// Operations that run although nobody waits for them: none for seed 0.
@@ -163,7 +184,8 @@ impl Queue {
         if self.seed == 0 {
             return Vec::new();
         }
-        let all: Vec<OpId> = self.pending.keys().copied().collect();
+        let is_work = |op: &Op| !matches!(op.work, Work::Allocate(_));
+        let all: Vec<OpId> = self.iter().filter(|(_, op)| is_work(op)).map(|(id, _)| id).collect();
         all.into_iter().filter(|_| self.draw(4) == 0).collect()
     }
 
@@ -174,6 +196,9 @@ impl Queue {
             if let Some(later) = self.pending.get_mut(b) {
                 later.after.remove(&id);
                 later.ready = later.ready.max(end);
+                if later.after.is_empty() {
+                    self.woken.push(*b);
+                }
             }
         }
         Some(op)

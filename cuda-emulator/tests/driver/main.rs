@@ -7,5 +7,6 @@ mod copies;
 mod errors;
 mod launches;
 mod memory;
+mod processes;
 mod streams;
 mod support;

@@ -64,7 +64,18 @@ fn a_stream_waits_for_an_event_of_another() {
     let (writer, reader, data, to) = (stream(NON_BLOCKING), stream(NON_BLOCKING), device(&[0; 16]), pinned(16));
     ok(cuMemsetD8Async(data, 5, 16, writer));
     ok(cuStreamWaitEvent(reader, record(writer), 0));
-    // Not part of what the event stands for.
+    ok(cuMemcpyDtoHAsync_v2(host(to), data, 16, reader));
+    wait(reader);
+    assert_eq!(to, [5; 16]);
+}
+
+#[test]
+fn what_comes_after_an_event_is_not_waited_for() {
+    let _scope = Scope::new();
+    let (writer, reader, data, to) = (stream(NON_BLOCKING), stream(NON_BLOCKING), device(&[0; 16]), pinned(16));
+    ok(cuMemsetD8Async(data, 5, 16, writer));
+    ok(cuStreamWaitEvent(reader, record(writer), 0));
+    // Nothing orders this against the copy: with seed 0 it runs late, with another it may run before.
     ok(cuMemsetD8Async(data, 6, 16, writer));
     ok(cuMemcpyDtoHAsync_v2(host(to), data, 16, reader));
     wait(reader);

@@ -46,10 +46,17 @@ pub fn fails(expected: Status, status: Status) {
     assert_eq!(status, expected, "{:?} instead of {:?}", status.name(), expected.name());
 }
 
-/// Whether a call of this thread was reported with these words.
+/// Whether a call of this thread was reported with these words, since the last time that this was asked.
 pub fn was_reported(words: &str) -> bool {
+    was_reported_as(&[words])
+}
+
+/// The same where there are several ways to say it.
+pub fn was_reported_as(ways: &[&str]) -> bool {
     let findings = cuda_emulator::driver::findings();
-    findings.iter().any(|text| text.contains(words))
+    findings
+        .iter()
+        .any(|text| ways.iter().any(|words| text.contains(words)))
 }
 
 pub fn stream(flags: u32) -> Stream {

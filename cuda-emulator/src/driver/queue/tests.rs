@@ -11,10 +11,12 @@ fn push(queue: &mut Queue, after: &[OpId]) -> OpId {
 fn drain(queue: &mut Queue) -> Vec<OpId> {
     let all: Vec<OpId> = queue.iter().map(|(id, _)| id).collect();
     let needed = queue.closure(&all);
+    let mut ready = queue.ready(&needed);
     let mut order = Vec::new();
-    while let Some(id) = queue.pick(&needed) {
+    while let Some(id) = queue.pick(&mut ready) {
         let end = queue.get(id).unwrap().ready + 100;
         queue.finish(id, end);
+        ready.extend(queue.woken());
         order.push(id);
     }
     order
@@ -92,9 +94,10 @@ fn a_host_function_that_runs_is_not_picked_and_holds_up_what_waits_for_it() {
     let b = push(&mut queue, &[a]);
     let needed = queue.closure(&[b]);
     queue.get_mut(a).unwrap().running = true;
-    assert_eq!(queue.pick(&needed), None);
+    assert_eq!(queue.ready(&needed), BTreeSet::new());
     queue.finish(a, 5);
-    assert_eq!(queue.pick(&needed), Some(b));
+    assert_eq!(queue.woken(), [b]);
+    assert_eq!(queue.ready(&needed), BTreeSet::from([b]));
 }
 
 #[test]
@@ -113,4 +116,17 @@ fn only_other_seeds_run_what_nobody_waits_for() {
     };
     assert_eq!(early(0), 0);
     assert!((1..10).map(early).sum::<usize>() > 0);
+}
+
+#[test]
+fn an_allocation_runs_when_nothing_else_can() {
+    for seed in 0..8 {
+        let mut queue = Queue::new(seed);
+        let allocation = queue.push(STREAM, CONTEXT, Work::Allocate(256), &[], 0);
+        let others: BTreeSet<OpId> = (0..4).map(|_| push(&mut queue, &[])).collect();
+        assert!(!queue.early().contains(&allocation));
+        let order = drain(&mut queue);
+        assert_eq!(order[4], allocation);
+        assert!(order[..4].iter().all(|id| others.contains(id)));
+    }
 }
