@@ -198,12 +198,17 @@ impl State {
     }
 }
 
-/// "file:line (PTX line n)" of an operation.
+/// "file:line (inlined at file:line, PTX line n)" of an operation, as far as it is known.
 pub fn place(program: &Program, pc: u32) -> String {
     let p = &program.places[pc as usize];
-    match program.files.get(&p.source.file) {
-        Some(file) => format!("{}:{} (PTX line {})", short(file), p.source.line, p.line),
-        None => format!("PTX line {}", p.line),
+    let name = |file: u32| program.files.get(&file).map(|f| short(f));
+    match (name(p.source.file), name(p.source.inlined_at.0)) {
+        (Some(file), Some(outer)) => {
+            let (line, at) = (p.source.line, p.source.inlined_at.1);
+            format!("{file}:{line} (inlined at {outer}:{at}, PTX line {})", p.line)
+        }
+        (Some(file), None) => format!("{file}:{} (PTX line {})", p.source.line, p.line),
+        _ => format!("PTX line {}", p.line),
     }
 }
 

@@ -136,3 +136,17 @@ fn a_barrier_under_a_guard() {
     let t = Test::new("setp.lt.u32 %p1, %me, 7; @%p1 bar.sync 0; bar.sync 0;").block(32);
     assert_eq!(t.kind(), FaultKind::DivergentBarrier);
 }
+
+#[test]
+fn the_places_of_lanes_are_named_in_the_source() {
+    let t = Test::new(
+        "setp.lt.u32 %p1, %me, 5; @%p1 bra A;\n.loc 2 9 1, function_name $L__info, inlined_at 1 70 3\nbar.sync 0; bra B;\n.loc 1 80 1\nA: bar.sync 0; B:",
+    );
+    let f = t.outside(".file 1 \"src/k.cu\"\n.file 2 \"lib/h.cuh\"").fault();
+    assert!(
+        f.message.contains("at h.cuh:9 (inlined at k.cu:70, PTX line"),
+        "{}",
+        f.message
+    );
+    assert!(f.message.contains("at k.cu:80 (PTX line"), "{}", f.message);
+}
