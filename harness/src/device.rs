@@ -49,7 +49,7 @@ impl Target {
         if let Some(threads) = threads {
             ensure!(
                 (1..=1024).contains(&threads),
-                "threads: expected a number from 1 to 1024, found {threads}"
+                "--threads: expected a number from 1 to 1024, found {threads}"
             );
             settings.threads = threads;
         }
