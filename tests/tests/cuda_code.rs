@@ -16,13 +16,30 @@ const FACTS: &[(&str, &[&str])] = &[
     ("attention_tensor_dq_", &["HMMA.16816.F32.BF16", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
     ("attention_tensor_dkv_", &["HMMA.16816.F32.BF16", "LDSM.16.M88.4", "LDSM.16.MT88.4", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
     ("attention_tensor_stats_", &["LDG.E.128"]),
+    ("gemm_nt_bf16", &["HMMA.16816.F32.BF16", "LDSM.16", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
+    ("gemm_nn_bf16", &["HMMA.16816.F32.BF16", "LDSM.16", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
+    ("gemm_tn_bf16", &["HMMA.16816.F32.BF16", "LDSM.16", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
+    ("adamw", &["LDG.E.128", "STG.E.128"]),
+    ("swiglu", &["LDG.E.128", "STG.E.128"]),
 ];
 
 /// Kernels that may use more than the 128 registers with which two blocks of 256 threads fit a multiprocessor, and how many.
 const REGISTERS: &[(&str, u32)] = &[
     // Blocks of 128 threads: two fit with all that a thread can have.
     ("attention_tensor_", 255),
+    ("attention_decode_", 255),
+    ("skinny_", 255),
+    // Blocks of 128 threads: the sums of a 128 x 128 tile alone are 128 registers of each thread.
+    ("gemm_nt_bf16", 255),
+    ("gemm_nn_bf16", 255),
+    ("gemm_tn_bf16", 255),
+    ("gemm_nt_any_bf16", 255),
+    ("gemm_nn_any_bf16", 255),
+    ("gemm_tn_any_bf16", 255),
 ];
+
+/// Kernels that keep so many bytes on the stack, and why it is no loss: around the call of the slow path of an f64 division, once a token.
+const STACK: &[(&str, u32)] = &[("sample", 8)];
 const BUDGET: u32 = 128;
 
 /// What ptxas says of a kernel.
@@ -86,7 +103,8 @@ fn no_kernel_spills_or_takes_more_registers_than_its_budget() {
             for (name, usage) in usages(&fs::read_to_string(&file).unwrap()) {
                 kernels += 1;
                 let budget = REGISTERS.iter().find(|r| name.starts_with(r.0)).map_or(BUDGET, |r| r.1);
-                if usage.spills > 0 || usage.stack > 0 || usage.registers == 0 || usage.registers > budget {
+                let stack = STACK.iter().find(|r| name.starts_with(r.0)).map_or(0, |r| r.1);
+                if usage.spills > 0 || usage.stack > stack || usage.registers == 0 || usage.registers > budget {
                     wrong.push(format!(
                         "{arch} {name}: {} bytes spilt, {} of stack, {} registers of {budget}",
                         usage.spills, usage.stack, usage.registers
@@ -129,7 +147,8 @@ fn the_code_has_wide_accesses_and_tensor_cores_and_no_local_memory() {
         for file in files(&folder, &format!(".{arch}.cubin")) {
             for (name, code) in disassembled(&nvdisasm, &file) {
                 let has = |word: &str| code.iter().any(|line| line.contains(word));
-                if has(" LDL") || has(" STL") {
+                let stack = STACK.iter().any(|r| name.starts_with(r.0));
+                if !stack && (has(" LDL") || has(" STL")) {
                     wrong.push(format!("{arch} {name}: local memory"));
                 }
                 for ((prefix, words), seen) in FACTS.iter().zip(&mut seen) {
