@@ -4,7 +4,7 @@
 // Shapes: z, z_dot (rows, v), rows ld apart, ld a multiple of 8; lse, targets, dlogp, dentropy, entropy, weight (rows).  Any v.
 // f32: they replace z.  bf16: they are high + low, two matrices of bf16 with rows ld apart: 16 bits of mantissa, because what is far larger than
 // the gradient, a target's dz, is in the same sum.
-// Grid: head_dz (ceil(v / 1024), rows) blocks of 128 threads, 8 numbers a thread; head_u a block of 512 threads a row.
+// Grid: head_dz (ceil(v / 1024), rows) blocks of 128 threads, two quads a thread; head_u a block of 512 threads a row.
 // Bytes a logit: head_dz 4 read, 4 written: the ideal.  head_u 8 read for the mean, 8 again for u, 4 written.
 // Deterministic: one order of the sums, which depends on v only.
 #include "head.cuh"
@@ -30,10 +30,11 @@ __device__ __forceinline__ void dz(T* high, T* low, const float* z, const u32* t
     const float* row = z + at;
     const float slope = dlogp[i], entropy_slope = dentropy[i], h = entropy[i], minus_lse = -lse[i];
     const u32 y = targets[i];
-    const u32 first = (blockIdx.x * blockDim.x + threadIdx.x) * 2;
+    // Neighbouring threads have neighbouring quads, so that a warp's access is whole sectors.
+    const u32 first = blockIdx.x * 2 * blockDim.x + threadIdx.x, step = blockDim.x;
     Quad x[2];
 #pragma unroll
-    for (int a = 0; a < 2; a++) x[a] = load_quad(row, first + a, v, true, NEG_INFINITY);
+    for (int a = 0; a < 2; a++) x[a] = load_quad(row, first + a * step, v, true, NEG_INFINITY);
 #pragma unroll
     for (int a = 0; a < 2; a++) {
 #pragma unroll
@@ -41,10 +42,10 @@ __device__ __forceinline__ void dz(T* high, T* low, const float* z, const u32* t
             const float log_p = fmaf(x[a].x[k], inverse, minus_lse), p = expf(log_p);
             // A token that cannot be drawn has no gradient; its log p may be -infinity.
             float d = p == 0.f ? 0.f : -p * fmaf(entropy_slope, log_p + h, slope);
-            if (4 * (first + a) + k == y) d += slope;
+            if (4 * (first + a * step) + k == y) d += slope;
             x[a].x[k] = d * inverse;
         }
-        put(high + at, low + at, first + a, v, x[a]);
+        put(high + at, low + at, first + a * step, v, x[a]);
     }
 }
 

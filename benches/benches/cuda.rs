@@ -11,13 +11,14 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 use std::{env, fs, io};
 
-use cuda_backend::{Cuda, Element};
+use cuda_backend::{Cuda, Element, GroupTokens, Tokens};
 use half::bf16;
 use kernel::backend::{
     AdamW, CacheShape, Decode, HeadCotangent, HeadOut, Heads, Memory, Ops, Paths, Qkv, QkvMut, Span, Vector,
 };
 use kernel::batch::Segment;
 use kernel::mat::{Accum, Direction, Use};
+use kernel::objective::group::{GroupPolicy, Whole};
 use serde_json::Value;
 
 /// SmolLM2-135M.
@@ -74,6 +75,7 @@ const ROWS: &[Row] = &[
     Row { name: "head", ideal: NO_IDEAL, flops: 2 * 64 * C * V },
     Row { name: "head_bwd", ideal: NO_IDEAL, flops: 6 * 64 * C * V },
     Row { name: "logp", ideal: |_| 16 * V * 4, flops: 0 },
+    Row { name: "surrogate", ideal: |_| 32 * N * 21, flops: 0 },
 ];
 
 fn main() -> ExitCode {
@@ -343,8 +345,44 @@ fn operation<'a, T: Element>(b: &'a Cuda<T>, name: &str) -> Box<dyn FnMut() + 'a
                 b.logp(out, &z, &targets, 1.0);
             })
         }
+        "surrogate" => surrogate(b),
         _ => panic!("no row {name}"),
     }
+}
+
+/// 32 completions of N tokens, with policies at rollout and of reference.
+fn surrogate<T: Element>(b: &Cuda<T>) -> Box<dyn FnMut() + '_> {
+    let n = 32 * N;
+    let [logp, old, reference, advantage, mut dlogp] = [0; 5].map(|_| acc(b, n, 1));
+    let mask = b.mask(&vec![true; n]).unwrap_or_else(|e| panic!("{e}"));
+    let starts: Vec<u32> = (0..=32).map(|i| i * N as u32).collect();
+    let starts = b.index(&starts).unwrap_or_else(|e| panic!("{e}"));
+    let policy = GroupPolicy {
+        beta: 0.04,
+        ..GroupPolicy::default()
+    };
+    let whole = Whole {
+        completions: 32.0,
+        tokens: n as f64,
+        entropy_threshold: f64::NEG_INFINITY,
+        entropy_tokens: n as f64,
+    };
+    Box::new(move || {
+        let x = Tokens {
+            logp: &logp,
+            mask: &mask,
+            old: Some(&old),
+            starts: &starts,
+        };
+        let own = GroupTokens {
+            advantage: &advantage,
+            entropy: None,
+            reference: Some(&reference),
+            sampler: None,
+        };
+        b.group_loss(&mut dlogp, None, &policy, x, own, whole)
+            .unwrap_or_else(|e| panic!("{e}"));
+    })
 }
 
 fn tree<T: Element>(b: &Cuda<T>, n: usize) -> <Cuda<T> as Memory>::Tree {

@@ -22,8 +22,8 @@ const BUDGET: usize = 256 << 20;
 const F32: usize = size_of::<f32>();
 /// Rows of a chunk are a multiple of this where there are so many: the tile of a product.
 const TILE: usize = 128;
-/// Rows of a chunk at most: they are blocks in y.
-const MOST: usize = 1 << 15;
+/// Rows of a chunk at most: enough for products, and blocks in y.
+const MOST: usize = 1 << 10;
 
 /// How `rows` rows of a vocabulary are cut.
 struct Chunks {
