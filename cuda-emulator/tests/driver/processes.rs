@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// This program again, for some of its tests.
 fn again(tests: &[&str]) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(std::env::current_exe().expect("the test's own path"));
     command.args(["--include-ignored", "--exact"]).args(tests);
     command
 }
