@@ -508,11 +508,14 @@ fn memory<K: Trainer>(config: &Config<K>, model: &kernel::config::Config, needs:
         cache_rows: needs.cache_rows,
     };
     let plan = MemoryPlan::new(model, K::METHOD, &sizes);
-    let gib = |bytes: u64| format!("{:.2} GiB", bytes as f64 / (1u64 << 30) as f64);
+    let size = |bytes: u64| match bytes as f64 / (1u64 << 20) as f64 {
+        mib if mib < 1024.0 => format!("{mib:.1} MiB"),
+        mib => format!("{:.2} GiB", mib / 1024.0),
+    };
     let parts: Vec<_> = plan
         .parts
         .iter()
-        .map(|(name, bytes)| format!("{name} {}", gib(*bytes)))
+        .map(|(name, bytes)| format!("{name} {}", size(*bytes)))
         .collect();
-    format!("memory by shapes, at most {}: {}", gib(plan.total()), parts.join(", "))
+    format!("memory by shapes, at most {}: {}", size(plan.total()), parts.join(", "))
 }
