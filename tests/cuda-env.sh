@@ -13,7 +13,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 
 home=$(cuda-src/toolchain.sh)
 CUDA_HOME=$home cuda-src/build.sh "$target/cuda-kernels" >&2
-# For this machine's own processor: the emulator is twice as fast with its vectors. A folder of its own: other flags, other objects.
+# For this machine's own processor, whose vectors the lanes are computed in. A folder of its own: other flags, other objects.
 RUSTFLAGS="-C target-cpu=native" cargo build --quiet --release -p cuda-emulator --target-dir "$target/cuda-emulator" >&2
 library=$target/cuda-emulator/driver
 mkdir -p "$library"
