@@ -19,6 +19,8 @@ pub enum FaultKind {
     GlobalRace,
     /// An access to the source or destination of a cp.async (or bulk copy) that was not waited for.
     InFlight,
+    /// An asynchronous operation (wgmma, bulk copy) reads what ordinary instructions wrote, and no fence of the proxies lies between.
+    Proxy,
     /// A write to memory that a kernel may only read (`.const`, the parameters).
     ReadOnly,
     /// Some threads of a warp reach a barrier (or a different one) that the others have not reached.
@@ -51,7 +53,12 @@ impl FaultKind {
             }
             FaultKind::SharedRace => "a missing __syncthreads (or __syncwarp) between the write and the other access",
             FaultKind::GlobalRace => "two blocks or warps own the same output; use atomics, or a fence and a flag",
-            FaultKind::InFlight => "cp.async needs wait_group and then a barrier before anyone reads its tile",
+            FaultKind::InFlight => {
+                "cp.async needs wait_group and then a barrier before anyone reads its tile; a bulk copy its mbarrier; a wgmma wait_group"
+            }
+            FaultKind::Proxy => {
+                "fence.proxy.async between the stores to shared memory and the barrier before the wgmma or bulk copy"
+            }
             FaultKind::ReadOnly => "constant memory and parameters are not for writing",
             FaultKind::DivergentBarrier => "__syncthreads in a branch or loop that not every thread takes",
             FaultKind::WarpSync => "a *_sync intrinsic whose mask is not the set of lanes that execute it",

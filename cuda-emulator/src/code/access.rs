@@ -25,6 +25,10 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
         }
         "membar" | "fence" => {
             let scope = if m.take("cta") { Scope::Block } else { Scope::Device };
+            if m.take("proxy") && m.take("async") {
+                m.ignore(|x| space(x).is_some());
+                return Ok(vec![(Op::ProxyFence, Class::Sync)]);
+            }
             m.ignore(|x| {
                 x.starts_with("proxy")
                     || x.starts_with("sync_restrict")
@@ -35,7 +39,7 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
             Ok(vec![(Op::Fence(scope), Class::Sync)])
         }
         "prefetch" | "prefetchu" | "applypriority" => {
-            m.ignore(|x| space(x).is_some() || x.starts_with('L') || x.starts_with("evict"));
+            m.ignore(|x| space(x).is_some() || x.starts_with('L') || x.starts_with("evict") || x == "tensormap");
             Ok(vec![(Op::Nop, Class::Other)])
         }
         "createpolicy" => {
@@ -305,6 +309,9 @@ fn copy(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
     let operands = i.operands.as_slice();
     if !m.take("async") {
         return Err("only cp.async is known".into());
+    }
+    if m.take("bulk") {
+        return super::bulk::lower(c, m, i);
     }
     if m.take("mbarrier") {
         return super::mbarrier::lower(c, m, i);

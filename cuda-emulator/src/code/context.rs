@@ -3,7 +3,7 @@
 use super::op::*;
 use super::program::{Program, Special};
 use crate::ptx::{Bank, Function, Operand, Register, VariableSpace};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Base of the generic addresses of the kernel's parameters.
 pub const PARAM_WINDOW: u64 = 0x3_0000_0000;
@@ -47,6 +47,10 @@ pub struct Context<'a> {
     pub numbers: HashMap<String, u32>,
     /// Jumps to fix: operation and function-local instruction.
     pub jumps: Vec<(usize, Vec<u32>)>,
+    /// `.target` of the module.
+    pub target: &'a str,
+    /// Registers of wgmma in the function at hand.
+    pub watched: HashSet<u32>,
     constants32: HashMap<u32, u32>,
     constants64: HashMap<u64, u32>,
     specials: HashMap<Special, u32>,
@@ -68,6 +72,8 @@ impl<'a> Context<'a> {
             stack: 0,
             numbers: HashMap::new(),
             jumps: Vec::new(),
+            target: "",
+            watched: HashSet::new(),
             constants32: HashMap::new(),
             constants64: HashMap::new(),
             specials: HashMap::new(),

@@ -4,6 +4,7 @@ use super::context::{Context, FUNCTION_WINDOW, Symbol};
 use super::modifiers::Modifiers;
 use super::op::*;
 use super::program::{Program, Routine, Saved};
+use super::wgmma::{self, Watched};
 use super::{access, alu, control, mbarrier, sync};
 use crate::arith::{Arith, Binary32, Ternary32};
 use crate::counters::Class;
@@ -35,6 +36,7 @@ pub fn lower(
         .collect();
     let graph = Graph::of(kernel, &by_name);
     let mut c = Context::new(globals, kernel);
+    c.target = &module.target;
     c.program.name = kernel.name.clone();
     c.program.files = Arc::clone(files);
     c.carry = c.fresh(Bank::P);
@@ -286,6 +288,7 @@ fn body<'a>(c: &mut Context<'a>, f: &'a Function, number: u32, layout: Layout, r
     c.function = f;
     c.number = number;
     c.locals = layout.locals;
+    c.watched = wgmma::registers_of(f);
     c.recursive = recursive;
     c.stack = layout.stack;
     let start = c.program.insts.len() as u32;
@@ -365,11 +368,19 @@ fn instruction(c: &mut Context, i: &Instruction) -> Result<(), String> {
         "bar" | "barrier" | "shfl" | "vote" | "match" | "redux" | "elect" | "activemask" | "ldmatrix" | "stmatrix"
         | "movmatrix" | "mma" | "wmma" => sync::lower(c, m, i)?,
         "mbarrier" => mbarrier::lower(c, m, i)?,
+        "wgmma" => wgmma::lower(c, m, i)?,
         _ => alu::lower(c, m, i)?,
     };
     modifiers.done()?;
+    let first = c.program.insts.len();
     for (op, class) in ops {
         emit(c, guard, op, class, place);
+    }
+    if let Some(touch) = wgmma::touch(i, &c.watched, c.base[1])
+        && let Some(inst) = c.program.insts.get_mut(first)
+    {
+        let inner = inst.clone();
+        inst.op = Op::Watched(Box::new(Watched { touch, inner }));
     }
     Ok(())
 }

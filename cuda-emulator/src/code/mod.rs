@@ -2,6 +2,7 @@
 
 mod access;
 mod alu;
+mod bulk;
 mod context;
 mod control;
 mod lower;
@@ -10,8 +11,11 @@ mod modifiers;
 mod op;
 mod program;
 mod sync;
+mod wgmma;
 
+pub use bulk::{Bulk, Outside};
 pub use context::{PARAM_WINDOW, Symbol};
 pub use lower::lower;
 pub use op::*;
 pub use program::*;
+pub use wgmma::{Left, Touch, Warpgroup, Watched, WgmmaOp};

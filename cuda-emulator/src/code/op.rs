@@ -1,5 +1,7 @@
 //! Operations as the interpreter runs them: every source is an index into a register bank.
 
+use super::bulk::Bulk;
+use super::wgmma::{Warpgroup, Watched};
 use crate::arith::warp::{Reduce, Shuffle, Vote};
 use crate::arith::{Arith, Combine};
 use crate::counters::Class;
@@ -274,6 +276,8 @@ pub enum Sync {
     Elect(u32, u32),
     /// `mma`, `wmma`, `ldmatrix`, `stmatrix`, `movmatrix`.
     Matrix(Box<MatrixOp>),
+    /// `wgmma`.
+    Warpgroup(Box<Warpgroup>),
 }
 
 /// A matrix instruction. Registers are of the 64-bit bank where the instruction says so.
@@ -376,6 +380,12 @@ pub enum Op {
     Trap,
     /// Gives other warps a turn.
     Yield,
+    /// `cp.async.bulk`.
+    Bulk(Box<Bulk>),
+    /// `fence.proxy.async`: ordinary accesses before it are seen by asynchronous ones after it.
+    ProxyFence,
+    /// An instruction that touches registers of wgmma.
+    Watched(Box<Watched>),
     /// Nothing.
     Nop,
 }

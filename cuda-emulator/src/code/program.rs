@@ -107,4 +107,6 @@ pub struct Program {
     pub has_global_atomics: bool,
     /// Whether blocks may wait for or depend on each other: atomics, or ordered accesses, on global memory.
     pub blocks_meet: bool,
+    /// Whether it has wgmma.
+    pub has_wgmma: bool,
 }

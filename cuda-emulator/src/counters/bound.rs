@@ -8,8 +8,10 @@ use super::{Class, Counters};
 pub struct Rates {
     /// Warp instructions issued.
     pub issue: f64,
-    /// Operations of matrix instructions on bf16.
+    /// Operations of matrix instructions of a warp (`mma.sync`) on bf16.
     pub tensor: f64,
+    /// The same by `wgmma`.
+    pub wgmma: f64,
     /// Lanes of f32 instructions.
     pub fp32: f64,
     /// Lanes of special functions.
@@ -26,16 +28,18 @@ pub struct Rates {
 pub const SM_80: Rates = Rates {
     issue: 4.0,
     tensor: 2048.0,
+    wgmma: 2048.0,
     fp32: 64.0,
     special: 16.0,
     shared: 1.0,
     l2: 64.0,
     hbm: 13.4,
 };
-/// H100, matrix products by `mma.sync`.
+/// H100.
 pub const SM_90: Rates = Rates {
     issue: 4.0,
     tensor: 2540.0,
+    wgmma: 4096.0,
     fp32: 128.0,
     special: 16.0,
     shared: 1.0,
@@ -88,7 +92,7 @@ pub fn bound(c: &Counters, r: Rates) -> Bound {
     Bound {
         clocks: [
             issue / r.issue,
-            c.tensor_flops as f64 / r.tensor,
+            (c.tensor_flops - c.wgmma_flops) as f64 / r.tensor + c.wgmma_flops as f64 / r.wgmma,
             32.0 * of(Class::Fp32) / r.fp32,
             32.0 * of(Class::Special) / r.special,
             (c.shared_load.wavefronts + c.shared_store.wavefronts) as f64 / r.shared,

@@ -97,6 +97,8 @@ pub struct Counters {
     pub fp32_flops: u64,
     /// Operations of matrix instructions.
     pub tensor_flops: u64,
+    /// Those of wgmma among them.
+    pub wgmma_flops: u64,
     /// Loads from device memory, the sources of cp.async among them.
     pub load: Traffic,
     /// Stores to device memory.
@@ -120,6 +122,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// A number that changes when memory is written or warps meet.
+    pub fn moved(&self) -> u64 {
+        self.store.requests + self.shared_store.requests + self.atomics + self.barriers + self.local + self.tensor_flops
+    }
+
     /// Adds another's. Distinct sectors are added too: those of two launches.
     pub fn add(&mut self, other: &Counters) {
         let Counters {
@@ -139,6 +146,7 @@ impl Counters {
         }
         self.fp32_flops += other.fp32_flops;
         self.tensor_flops += other.tensor_flops;
+        self.wgmma_flops += other.wgmma_flops;
         for (a, b) in [(&mut self.load, &other.load), (&mut self.store, &other.store)] {
             a.requests += b.requests;
             a.useful_bytes += b.useful_bytes;

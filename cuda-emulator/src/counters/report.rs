@@ -140,6 +140,7 @@ pub fn json(shape: &Shape, c: &Counters, arch: u32) -> String {
     field("thread_instructions", classes(&c.thread_instructions));
     field("fp32_flops", c.fp32_flops.to_string());
     field("tensor_flops", c.tensor_flops.to_string());
+    field("wgmma_flops", c.wgmma_flops.to_string());
     for (name, t) in [("load", &c.load), ("store", &c.store)] {
         field(
             name,

@@ -175,7 +175,7 @@ fn launches_of_one_shape_are_one_line() {
          \"convert\":0,\"global\":0,\"shared\":0,\"local\":0,\"const\":0,\"tensor\":0,\"sync\":0,\"control\":0,\"atomic\":0,\
          \"other\":0},\"thread_instructions\":{\"int\":0,\"fp32\":0,\"fp64\":0,\"half\":0,\"special\":0,\"convert\":0,\
          \"global\":0,\"shared\":0,\"local\":0,\"const\":0,\"tensor\":0,\"sync\":0,\"control\":0,\"atomic\":0,\"other\":0},\
-         \"fp32_flops\":0,\"tensor_flops\":8192,\"load\":{\"requests\":8,\"useful_bytes\":768,\"sectors\":32,\"distinct\":16},\
+         \"fp32_flops\":0,\"tensor_flops\":8192,\"wgmma_flops\":0,\"load\":{\"requests\":8,\"useful_bytes\":768,\"sectors\":32,\"distinct\":16},\
          \"store\":{\"requests\":2,\"useful_bytes\":256,\"sectors\":8,\"distinct\":8},\"copy_bytes\":0,\
          \"shared_load\":{\"requests\":6,\"wavefronts\":12,\"ideal\":6},\"shared_store\":{\"requests\":2,\"wavefronts\":2,\
          \"ideal\":2},\"atomics\":0,\"atomic_serial\":0,\"local\":0,\"barriers\":0,\"divergent\":0,\"clocks\":{\"issue\":20.0,\

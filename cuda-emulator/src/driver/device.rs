@@ -135,6 +135,8 @@ impl Architecture {
             // Memory pools.
             115 => 1,
             120 => self.clusters as i32,
+            // Tensor maps.
+            127 => i32::from(self.capability >= (9, 0)),
             129 => 1,
             _ => 0,
         }

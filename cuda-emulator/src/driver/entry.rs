@@ -35,6 +35,7 @@ fn find(name: &str) -> Option<Address> {
         super::pointer::table,
         super::pool::table,
         super::stream::table,
+        super::tensor_map::table,
     ];
     let all: Vec<(&str, Address)> = tables.iter().flat_map(|table| table()).collect();
     // A name without a version means the newest.

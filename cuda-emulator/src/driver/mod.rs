@@ -38,6 +38,7 @@ mod report;
 mod state;
 pub mod status;
 pub mod stream;
+pub mod tensor_map;
 mod timing;
 pub mod types;
 mod work;

@@ -36,6 +36,10 @@ impl Block<'_, '_> {
                 self.memory.fence(w.id, *scope);
                 Ok(())
             }
+            Op::ProxyFence => {
+                self.memory.proxy_fence(w.id);
+                Ok(())
+            }
             Op::Builtin(which, arguments, result) => self.builtin(w, *which, arguments, *result, m),
             _ => Ok(()),
         }

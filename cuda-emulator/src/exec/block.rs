@@ -2,7 +2,8 @@
 
 use super::barrier::Barriers;
 use super::run::Turn;
-use super::warp::Warp;
+use super::warp::{Vain, Warp};
+use super::wgmma::Warpgroups;
 use crate::code::{Inst, Program, Special};
 use crate::engine::{Launch, Options};
 use crate::fault::{Cause, Fault, FaultKind};
@@ -10,6 +11,9 @@ use crate::memory::{BlockMemory, Worker};
 
 /// Instructions a warp runs before others have a turn.
 const SHARE: u64 = 1 << 13;
+
+/// Turns without any change after which warps that ask for an mbarrier again and again are held for stuck.
+const PATIENCE: u32 = 1 << 14;
 
 /// What a block is between two turns.
 pub struct State {
@@ -23,6 +27,10 @@ pub struct State {
     pub barriers: Barriers,
     /// Its shared and local memory.
     pub memory: BlockMemory,
+    /// What its warpgroups multiply.
+    pub warpgroups: Warpgroups,
+    /// Turns in a row in which every warp waited in vain.
+    pub vain: u32,
     /// What `printf` wrote.
     pub printed: Vec<u8>,
     /// Warp instructions so far.
@@ -45,6 +53,8 @@ pub struct Block<'a, 'd> {
     pub barriers: &'a mut Barriers,
     /// Memory.
     pub memory: &'a mut BlockMemory,
+    /// What its warpgroups multiply.
+    pub warpgroups: &'a mut Warpgroups,
     /// What `printf` wrote.
     pub printed: &'a mut Vec<u8>,
     /// Warp instructions so far.
@@ -76,6 +86,8 @@ impl State {
             warps: (0..count).map(|id| Warp::new(id, program)).collect(),
             barriers: Barriers::default(),
             memory: BlockMemory::new(options.checks, count, shared, local),
+            warpgroups: Warpgroups::default(),
+            vain: 0,
             printed: Vec::new(),
             steps: 0,
             random: 0,
@@ -98,6 +110,8 @@ impl State {
         self.barriers = Barriers::default();
         self.barriers.live = ((1u64 << self.warps.len()) - 1) as u32;
         self.memory.start(linear);
+        self.warpgroups.start();
+        self.vain = 0;
         for w in &mut self.warps {
             let count = (threads - w.id * 32).min(32);
             w.start(((1u64 << count) - 1) as u32);
@@ -123,6 +137,8 @@ impl State {
         };
         let backwards = self.random != 0 && random(&mut self.random) & 1 == 1;
         let mut progress = false;
+        let moved = worker.counters.moved();
+        let mut vain = true;
         for k in 0..count {
             let k = if backwards { count - 1 - k } else { k };
             let i = (first + k) % count;
@@ -137,6 +153,7 @@ impl State {
                 index: self.index,
                 barriers: &mut self.barriers,
                 memory: &mut self.memory,
+                warpgroups: &mut self.warpgroups,
                 printed: &mut self.printed,
                 steps: self.steps,
             };
@@ -144,7 +161,9 @@ impl State {
             block.resume(w);
             let turn = block.run(w, SHARE);
             let steps = block.steps;
-            if turn? == Turn::Done {
+            let turn = turn?;
+            vain &= turn == Turn::Expired && w.vain.is_some() || turn == Turn::Blocked;
+            if turn == Turn::Done {
                 block.memory.exit(w.id);
                 for complete in block.barriers.leave(w.id) {
                     block.memory.complete(complete.id, complete.waiting);
@@ -153,9 +172,11 @@ impl State {
             self.steps = steps;
         }
         if self.barriers.live == 0 {
-            return Ok(true);
+            return self.end(program, launch, worker).map(|()| true);
         }
-        if !progress {
+        vain &= worker.counters.moved() == moved;
+        self.vain = if vain { self.vain + 1 } else { 0 };
+        if !progress || self.vain > PATIENCE {
             return Err(self.deadlock(program, launch));
         }
         if self.steps > options.max_steps {
@@ -164,6 +185,35 @@ impl State {
             return Err(self.fault(program, launch, w, FaultKind::Timeout, message));
         }
         Ok(false)
+    }
+
+    /// All warps have ended: nothing asynchronous may be left.
+    fn end(&mut self, program: &Program, launch: &Launch, worker: &mut Worker) -> Result<(), Box<Fault>> {
+        if let Some((warp, pc, warps)) = self.warpgroups.incomplete() {
+            let message = format!(
+                "a wgmma takes the four warps of a warpgroup; warps {:?} of this one have executed it",
+                (0..4)
+                    .filter(|i| warps >> i & 1 != 0)
+                    .map(|i| warp / 4 * 4 + i)
+                    .collect::<Vec<u32>>()
+            );
+            let cause = Cause {
+                kind: FaultKind::WarpSync,
+                lane: 0,
+                message,
+            };
+            return Err(fault(program, launch, self.index, warp, pc, cause));
+        }
+        worker.bulk_end(&mut self.memory).map_err(|left| {
+            let (warp, lane) = left.thread;
+            let message = format!("the block ends with {}", left.what);
+            let cause = Cause {
+                kind: FaultKind::InFlight,
+                lane,
+                message,
+            };
+            fault(program, launch, self.index, warp, left.pc, cause)
+        })
     }
 
     /// Every warp that lives waits.
@@ -177,7 +227,14 @@ impl State {
             .collect::<Vec<_>>();
         for w in self.warps.iter().filter(|w| !w.splits.is_empty()) {
             let pc = w.splits[0].pc.saturating_sub(1);
-            message += &format!(" warp {} at {};", w.id, place(program, pc));
+            message += &format!(" warp {} at {}", w.id, place(program, pc));
+            message += &match w.vain {
+                None => ";".to_string(),
+                Some(Vain::Mbarrier { at, pending, bytes }) => format!(
+                    " for the mbarrier at {at:#x} of shared memory, of whose phase {pending} arrivals and {bytes} bytes are missing;"
+                ),
+                Some(Vain::Warpgroup) => " for other warps of its warpgroup to execute the same wgmma;".to_string(),
+            };
         }
         if !ended.is_empty() {
             message += &format!(" warps {} have ended", ended.join(", "));

@@ -2,10 +2,10 @@
 
 use super::access::outside;
 use super::block::Block;
-use super::warp::{Warp, lanes};
+use super::warp::{Vain, Warp, lanes};
 use crate::code::{Mbarrier, MbarrierKind, Slot};
 use crate::fault::{Cause, FaultKind};
-use crate::memory::{Access, Order, Raw};
+use crate::memory::{Access, Order, Raw, SHARED_WINDOW, Space};
 
 /// What the 64 bits hold; NVIDIA leaves the layout open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,44 @@ impl Block<'_, '_> {
         if let Slot::R(p) = b.to {
             w.set_p(access.mask, p, complete);
         }
+        w.vain = None;
+        if complete != access.mask {
+            self.in_vain(w, access, addresses, access.mask & !complete)?;
+        }
         Ok(complete != access.mask)
+    }
+}
+
+impl Block<'_, '_> {
+    /// Lanes wait in vain: now bulk copies are done that these mbarriers count.
+    fn in_vain(&mut self, w: &mut Warp, access: Access, addresses: &[u64; 32], m: u32) -> Result<(), Box<Cause>> {
+        let base = if access.space == Space::Generic {
+            SHARED_WINDOW
+        } else {
+            0
+        };
+        let mut last = None;
+        for i in lanes(m) {
+            let at = addresses[i].wrapping_sub(base);
+            if last.replace(at) == Some(at) {
+                continue;
+            }
+            if let Some(bytes) = self.worker.land(self.memory, at, i as u32)? {
+                self.memory.exchange(at, |bits| {
+                    let mut object = Object::of(bits);
+                    object.bytes -= bytes as i64;
+                    object.complete().bits()
+                });
+            }
+            let mut bits = 0;
+            self.memory.exchange(at, |old| {
+                bits = old;
+                old
+            });
+            let Object { pending, bytes, .. } = Object::of(bits);
+            w.vain = Some(Vain::Mbarrier { at, pending, bytes });
+        }
+        Ok(())
     }
 }
 

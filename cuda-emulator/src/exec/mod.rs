@@ -9,12 +9,14 @@
 //! | `warp` | registers, and where lanes stand |
 //! | `barrier`, `mbarrier` | named barriers, barriers in shared memory |
 //! | `execute`, `access`, `atomic`, `matrix`, `together` | instructions: of registers, of memory, of matrices, of lanes together |
+//! | `bulk`, `wgmma` | bulk copies, warps that multiply together |
 //! | `call`, `print` | device functions, `printf`, `assert` |
 
 mod access;
 mod atomic;
 mod barrier;
 mod block;
+mod bulk;
 mod call;
 mod execute;
 mod grid;
@@ -27,5 +29,6 @@ mod run;
 mod tests;
 mod together;
 mod warp;
+mod wgmma;
 
 pub use grid::run;

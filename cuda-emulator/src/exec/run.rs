@@ -153,6 +153,9 @@ impl Block<'_, '_> {
                     self.uncount(inst, m);
                     return Ok(wait(w, current, pc, m, mask, State::Gather(need)));
                 }
+                if let Sync::Warpgroup(op) = sync {
+                    return self.warpgroup(w, op, inst, current, pc, m);
+                }
                 self.together(w, sync, m)?;
                 Ok(Flow::Next)
             }
@@ -184,6 +187,14 @@ impl Block<'_, '_> {
                 w.splits[current].pc = pc + 1;
                 Ok(Flow::Pause)
             }
+            Op::Bulk(bulk) => {
+                self.bulk(w, bulk, pc, m)?;
+                Ok(Flow::Next)
+            }
+            Op::Watched(watched) => {
+                self.touch(w, &watched.touch, m)?;
+                self.watched(w, &watched.inner, current, pc, m, mask)
+            }
             Op::Yield => {
                 w.splits[current].pc = pc + 1;
                 Ok(Flow::Pause)
@@ -193,6 +204,11 @@ impl Block<'_, '_> {
                 Ok(Flow::Next)
             }
         }
+    }
+
+    /// An instruction whose registers were looked at.
+    fn watched(&mut self, w: &mut Warp, inst: &Inst, current: usize, pc: u32, m: u32, mask: u32) -> Outcome {
+        self.step(w, inst, current, pc, m, mask)
     }
 
     /// Lanes with different masks stand at one `.sync` instruction: groups that have nothing to do with each other. One that is

@@ -56,6 +56,8 @@ impl Block<'_, '_> {
                 w.set_p(m, *p, 1 << lane);
             }
             Sync::Matrix(op) => return self.matrix(w, op, m),
+            // These have more to do than lanes: see `warpgroup`.
+            Sync::Warpgroup(_) => {}
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A warp: registers, and where its lanes stand.
 
+use super::wgmma::Registers;
 use crate::arith::{Lanes, Wide};
 use crate::code::{Address, NONE, Pred, Program, Slot};
 
@@ -35,6 +36,22 @@ pub struct Split {
     pub state: State,
 }
 
+/// What a warp has asked for and did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vain {
+    /// A phase of the mbarrier at this place of shared memory, of which arrivals and bytes were missing.
+    Mbarrier {
+        /// Offset in shared memory.
+        at: u64,
+        /// Arrivals.
+        pending: i64,
+        /// Bytes.
+        bytes: i64,
+    },
+    /// A wgmma that other warps of its warpgroup have not executed.
+    Warpgroup,
+}
+
 /// A warp.
 pub struct Warp {
     /// Number in the block.
@@ -55,6 +72,10 @@ pub struct Warp {
     pub frame: Vec<Lanes>,
     /// For each lane, what recursion put aside.
     pub saved: Vec<Vec<u64>>,
+    /// What wgmma do to registers; empty in a program without.
+    pub wgmma: Registers,
+    /// What it has last waited for in vain.
+    pub vain: Option<Vain>,
 }
 
 /// Lanes of a mask, in order.
@@ -85,6 +106,8 @@ impl Warp {
             expired: 0,
             frame: vec![[0; 32]; program.frame_bytes.div_ceil(4)],
             saved: Vec::new(),
+            wgmma: Registers::new(if program.has_wgmma { r } else { 0 }),
+            vain: None,
         };
         for &(at, value) in &program.constants32 {
             w.r[at as usize].0 = [value; 32];
@@ -106,6 +129,8 @@ impl Warp {
             state: State::Run,
         });
         self.saved.clear();
+        self.wgmma.start();
+        self.vain = None;
     }
 
     /// Writes a 32-bit register in the lanes of a mask.

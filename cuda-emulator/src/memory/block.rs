@@ -1,7 +1,9 @@
 //! What a block has for itself: shared and local memory, copies in flight, the order of its warps.
 
+use super::bulk::Flights;
 use super::copy::Queue;
 use super::order::{Clocks, Scope};
+use super::proxy::ProxyFences;
 use super::shared::Shared;
 use crate::engine::Checks;
 
@@ -13,6 +15,8 @@ pub struct BlockMemory {
     pub(super) local: Vec<Vec<u8>>,
     pub(super) local_bytes: usize,
     pub(super) copies: Vec<Queue>,
+    pub(super) bulk: Flights,
+    pub(super) proxy: ProxyFences,
 }
 
 impl BlockMemory {
@@ -24,6 +28,8 @@ impl BlockMemory {
             local: vec![vec![0xcb; 32 * local_bytes]; warps as usize],
             local_bytes,
             copies: vec![Queue::default(); warps as usize],
+            bulk: Flights::default(),
+            proxy: ProxyFences::default(),
         }
     }
 
@@ -37,6 +43,8 @@ impl BlockMemory {
         for c in &mut self.copies {
             c.clear();
         }
+        self.bulk.start();
+        self.proxy.start();
     }
 
     /// `bar.warp.sync` (all lanes of it together): orders what these lanes did before with what they do after.
@@ -62,6 +70,27 @@ impl BlockMemory {
     /// A memory fence (`membar`, `fence`) by a warp.
     pub fn fence(&mut self, warp: u32, scope: Scope) {
         self.clocks.fence(warp, scope);
+    }
+
+    /// `fence.proxy.async` by a warp.
+    pub fn proxy_fence(&mut self, warp: u32) {
+        self.proxy.add(&mut self.clocks, warp);
+    }
+
+    /// A warp has waited for a group of wgmma of its warpgroup.
+    pub fn waited(&mut self, warp: u32, number: u32) {
+        if self.shared.is_judged() {
+            let now = self.clocks.step(warp);
+            self.shared.loans.waited(warp / 4, number, warp, now);
+        }
+    }
+
+    /// A group of wgmma has read this chunk of 16 bytes.
+    pub fn give_back(&mut self, chunk: u32, warpgroup: u32, number: u32) {
+        if self.shared.is_judged() {
+            let reader = super::loans::group(warpgroup, number);
+            self.shared.give_back(chunk as usize, reader, 0);
+        }
     }
 
     /// `cp.async.commit_group`.

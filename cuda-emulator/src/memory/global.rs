@@ -11,7 +11,7 @@ use super::{Order, Space};
 use crate::fault::{Cause, FaultKind};
 
 /// Bytes of a sector.
-const SECTOR: u64 = 32;
+pub(super) const SECTOR: u64 = 32;
 
 /// Where an access lies.
 #[derive(Clone, Copy)]
@@ -70,7 +70,7 @@ impl Worker<'_> {
 
     /// Marks bytes as written.
     #[inline]
-    fn written(&self, p: Place, n: usize) {
+    pub(super) fn written(&self, p: Place, n: usize) {
         let slab = self.device.slab(p.slab);
         if !slab.init.is_null() {
             // SAFETY: `find` has checked the range, and the marks are as long as the memory.

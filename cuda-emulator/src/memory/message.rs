@@ -1,6 +1,5 @@
 //! Sentences about faults.
 
-use super::cell::Cell;
 use super::order::Clocks;
 use super::race::Clash;
 use super::worker::Worker;
@@ -68,12 +67,18 @@ impl Worker<'_> {
     ) -> Box<Cause> {
         if clash.other.0 == super::cell::IN_FLIGHT {
             let message = format!(
-                "{} of {place}: a cp.async writes there that was not waited for",
+                "{} of {place}: a cp.async or bulk copy writes there that was not waited for",
                 deed.noun()
             );
             return Cause::new(FaultKind::InFlight, lane, message);
         }
-        let Cell(_) = clash.other;
+        if clash.other.0 == super::loans::LENT {
+            let message = format!(
+                "{} of {place}: a wgmma or bulk copy that was not waited for still reads there",
+                deed.noun()
+            );
+            return Cause::new(FaultKind::InFlight, lane, message);
+        }
         let other = clash.other;
         let did = if clash.wrote { "wrote" } else { "read" };
         let order = match (clash.wrote, deed.writes()) {

@@ -8,6 +8,7 @@
 //! | `order`, `race`, `cell` | what happens before what; when two accesses are a race; who touched a word last |
 //! | `shadow`, `shared` | those records for device memory and for shared memory |
 //! | `global`, `scratch`, `transfer` | accesses to device memory, to shared memory, and copies from one to the other |
+//! | [`bulk`], `operand`, `loans`, `proxy` | asynchronous operations on shared memory: bulk copies, operands of wgmma; fences for them |
 //! | `copy`, `bytes` | copies in flight; moves between memory and lanes |
 //!
 //! How the interpreter uses it: one [`Worker`] for each host thread and launch, one [`BlockMemory`] for each block that is
@@ -15,14 +16,18 @@
 //! synchronisation is told to the [`BlockMemory`]. Counters of memory are kept by the worker as well.
 
 pub mod block;
+pub mod bulk;
 mod bytes;
 mod cell;
 mod copy;
 pub mod device;
 mod global;
 pub mod host;
+mod loans;
 mod message;
+mod operand;
 mod order;
+mod proxy;
 mod race;
 mod scratch;
 mod shadow;
@@ -33,6 +38,7 @@ mod transfer;
 pub mod worker;
 
 pub use block::BlockMemory;
+pub use bulk::{Line, Unfinished};
 pub use device::{Allocation, Device, Kind, Misuse};
 pub use order::Scope;
 pub use worker::{Access, Conflict, Raw, Worker};

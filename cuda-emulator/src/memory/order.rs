@@ -45,8 +45,24 @@ pub struct Published {
 }
 
 impl Published {
+    /// Number of the log of a place.
+    fn number(&mut self, address: u64) -> u32 {
+        *self.by_address.entry(address).or_insert_with(|| {
+            self.logs.push(Log::default());
+            self.logs.len() as u32 - 1
+        })
+    }
+
+    fn push(&mut self, address: u64, entry: Entry) {
+        let number = self.number(address);
+        let log = &mut self.logs[number as usize];
+        let at = log.entries.len() as u32;
+        log.by_block.entry(entry.block).or_default().push(at);
+        log.entries.push(entry);
+    }
+
     /// Whether block `me`, which knows these prefixes of logs, is after what that warp did at that clock.
-    fn ordered(&self, me: u32, known: &[(u32, u32)], block: u32, warp: u32, clock: u32) -> bool {
+    pub(super) fn ordered(&self, me: u32, known: &[(u32, u32)], block: u32, warp: u32, clock: u32) -> bool {
         let mut stack: Vec<(u32, u32)> = known.to_vec();
         let mut visited: HashMap<u32, u32> = HashMap::new();
         while let Some((log, len)) = stack.pop() {
@@ -317,26 +333,20 @@ impl Clocks {
             let Some(fenced) = &self.warps[warp as usize].fenced[scope as usize] else {
                 continue;
             };
-            let number = *published.by_address.entry(address).or_insert_with(|| {
-                published.logs.push(Log::default());
-                published.logs.len() as u32 - 1
-            });
-            let log = &mut published.logs[number as usize];
+            let number = published.number(address);
+            let log = &published.logs[number as usize];
             let same = |e: &Entry| e.block == self.block && e.scope == scope && e.clocks == fenced.clocks;
             if log.entries.iter().rev().take(2).any(same) {
                 continue;
             }
             let known = fenced.known.iter().copied().filter(|k| k.0 != number).collect();
-            log.by_block
-                .entry(self.block)
-                .or_default()
-                .push(log.entries.len() as u32);
-            log.entries.push(Entry {
+            let entry = Entry {
                 block: self.block,
                 scope,
                 clocks: fenced.clocks,
                 known,
-            });
+            };
+            published.push(address, entry);
         }
     }
 
@@ -353,6 +363,57 @@ impl Clocks {
         if acquire {
             learn(w);
         }
+    }
+
+    /// An asynchronous operation that this warp has issued is done, and says so at a place, as a release there would. Returns the
+    /// clock at which it counts as done by the warp.
+    pub fn done(&mut self, published: &mut Published, warp: u32, address: u64) -> u32 {
+        let now = self.now(warp);
+        let mut clocks = [0; WARPS];
+        clocks[warp as usize] = now + 1;
+        published.push(
+            address,
+            Entry {
+                block: self.block,
+                scope: Scope::Device,
+                clocks,
+                known: Vec::new(),
+            },
+        );
+        self.tick(warp);
+        now
+    }
+
+    /// As [`Clocks::observe`] with acquisition, for a place in the block's own shared memory: what was published there is taken
+    /// over at once, so that later questions need not look for it.
+    pub fn acquire(&mut self, published: &Published, warp: u32, address: u64) {
+        if let Some(&number) = published.by_address.get(&address) {
+            let w = &mut self.warps[warp as usize];
+            let log = &published.logs[number as usize];
+            let before = w.known.iter().find(|k| k.0 == number).map_or(0, |k| k.1);
+            for e in log.entries[before as usize..].iter().filter(|e| e.block == self.block) {
+                for (s, c) in w.seen.iter_mut().zip(&e.clocks) {
+                    *s = (*s).max(*c);
+                }
+            }
+        }
+        self.observe(published, warp, address, true);
+    }
+
+    /// What a warp knows: the clocks of others and its own, and what it knows of logs. Its clock moves.
+    pub fn knowledge(&mut self, warp: u32) -> (u32, [u32; WARPS], Vec<(u32, u32)>) {
+        let w = &self.warps[warp as usize];
+        let (now, mut seen, known) = (w.now, w.seen, w.known.clone());
+        seen[warp as usize] = now + 1;
+        self.tick(warp);
+        (now, seen, known)
+    }
+
+    /// Moves a warp's clock and returns what it was.
+    pub fn step(&mut self, warp: u32) -> u32 {
+        let now = self.now(warp);
+        self.tick(warp);
+        now
     }
 }
 

@@ -13,12 +13,12 @@ use crate::counters::wavefronts;
 use crate::fault::{Cause, FaultKind};
 
 /// Places in shared memory have names of their own among the places that order is published at.
-const PLACES: u64 = 1 << 63;
+pub(super) const PLACES: u64 = 1 << 63;
 
 impl Worker<'_> {
     /// Fails where a range is not in the block's shared memory, or not aligned.
     #[inline]
-    fn in_shared(
+    pub(super) fn in_shared(
         &self,
         block: &BlockMemory,
         at: u64,
@@ -43,7 +43,7 @@ impl Worker<'_> {
     }
 
     #[inline]
-    fn shared_initialised(
+    pub(super) fn shared_initialised(
         &self,
         block: &mut BlockMemory,
         at: usize,
@@ -122,7 +122,11 @@ impl Worker<'_> {
         for i in lanes(access.mask) {
             let place = PLACES | u64::from(block.clocks.block) << 32 | addresses[i];
             if deed.reads() {
-                block.clocks.observe(&self.published, access.warp, place, acquire);
+                if acquire {
+                    block.clocks.acquire(&self.published, access.warp, place);
+                } else {
+                    block.clocks.observe(&self.published, access.warp, place, false);
+                }
             }
             if deed.writes() {
                 block.clocks.publish(&mut self.published, access.warp, place, release);

@@ -1,6 +1,7 @@
 //! Shared memory of a block and its shadows.
 
 use super::cell::{BYTES, CLOCK, Cell, IN_FLIGHT, LANE, STRONG, WARP, WHO};
+use super::loans::{self, LENT, Loans};
 use super::race::{Clash, Judge, LANES, Run, overwritten};
 use super::worker::lanes;
 
@@ -18,6 +19,8 @@ pub struct Shared {
     read: Vec<u64>,
     /// Which warps read a word, since the last barrier of all warps.
     readers: Vec<u32>,
+    /// What bulk copies and wgmma do to the memory.
+    pub(super) loans: Loans,
 }
 
 impl Shared {
@@ -32,6 +35,7 @@ impl Shared {
             write: vec![0; words],
             read: vec![0; words],
             readers: vec![0; words],
+            loans: Loans::default(),
         }
     }
 
@@ -42,6 +46,7 @@ impl Shared {
         self.write.fill(0);
         self.read.fill(0);
         self.readers.fill(0);
+        self.loans.start();
     }
 
     /// The content.
@@ -66,6 +71,7 @@ impl Shared {
         let key = u64::from(judge.clocks.floor) << CLOCK;
         if write.iter().fold(false, |bad, &w| bad | (w >= key)) {
             for (j, &w) in write.iter().enumerate() {
+                let w = self.loans.writer(w, at + j);
                 if w >= key && (w == IN_FLIGHT || judge.unordered(Cell(run.cell(j)), Cell(w))) {
                     return Some(Clash {
                         word: j,
@@ -101,7 +107,7 @@ impl Shared {
         }
         for (j, w) in write.iter_mut().enumerate() {
             let (new, old) = (Cell(run.cell(j)), Cell(read[j]));
-            if *w >= key && (*w == IN_FLIGHT || judge.unordered(new, Cell(*w))) {
+            if *w >= key && (*w >= LENT || judge.unordered(new, Cell(*w))) {
                 return Some(Clash {
                     word: j,
                     other: Cell(*w),
@@ -109,7 +115,11 @@ impl Shared {
                 });
             }
             if old.0 >= key
-                && let Some(other) = racing_reader(judge, new, old, readers[j])
+                && let Some(other) = if loans::is_group(old) {
+                    self.loans.racing_group(judge, new, old, at + j)
+                } else {
+                    racing_reader(judge, new, old, readers[j])
+                }
             {
                 return Some(Clash {
                     word: j,
@@ -176,6 +186,16 @@ impl Shared {
             write.fill(IN_FLIGHT);
         }
         true
+    }
+
+    /// Whether accesses are recorded.
+    pub(super) fn is_judged(&self) -> bool {
+        !self.write.is_empty()
+    }
+
+    /// The records of who wrote and read words, and which warps read them.
+    pub(super) fn records(&mut self) -> (&mut [u64], &mut [u64], &mut [u32], &mut Loans) {
+        (&mut self.write, &mut self.read, &mut self.readers, &mut self.loans)
     }
 
     /// Marks words as the destination of a copy in flight.

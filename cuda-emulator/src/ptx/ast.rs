@@ -43,7 +43,7 @@ pub enum Operand {
     Special(String),
     /// `[base + offset]`; the base is a register, a symbol or a number.
     Address(Box<Operand>, i64),
-    /// `[base, {x, y}]` of textures and tensors.
+    /// `[base + offset, {x, y}]` of textures and tensors; the base is an address.
     Indexed(Box<Operand>, Box<Operand>),
     /// `{a, b, …}`.
     Vector(Vec<Operand>),

@@ -297,6 +297,7 @@ impl Body<'_> {
                 if self.cursor.eat(',') {
                     let index = self.operand(line)?;
                     self.cursor.want(']')?;
+                    let base = Operand::Address(Box::new(base), offset);
                     return Ok(Operand::Indexed(Box::new(base), Box::new(index)));
                 }
                 self.cursor.want(']')?;

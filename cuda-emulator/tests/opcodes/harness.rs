@@ -31,7 +31,7 @@ pub fn text(body: &str, inputs: usize, outputs: usize) -> String {
 }
 
 /// Where `PTXAS` names NVIDIA's assembler, it must accept the text.
-fn assemble(name: &str, ptx: &str) {
+pub fn assemble(name: &str, ptx: &str) {
     let Ok(ptxas) = std::env::var("PTXAS") else { return };
     let mut child = Command::new(ptxas)
         .args(["-arch=sm_90a", "-o", "/dev/null", "-"])

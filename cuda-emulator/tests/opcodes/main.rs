@@ -9,4 +9,5 @@ mod lanes;
 mod matrices;
 mod refused;
 mod table;
+mod wgmma;
 mod wmma;
