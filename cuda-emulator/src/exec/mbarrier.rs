@@ -145,6 +145,14 @@ impl Block<'_, '_> {
                 ..access
             };
             self.worker.load(self.memory, acquire, addresses, &mut raw)?;
+            let mut last = None;
+            for i in lanes(complete) {
+                let at = offset(access, addresses[i]);
+                if last.replace(at) != Some(at) {
+                    let same = lanes(complete).filter(|&j| addresses[j] == addresses[i]);
+                    self.memory.awake(at, w.id, same.fold(0, |m, j| m | 1 << j));
+                }
+            }
         }
         if let Slot::R(p) = b.to {
             w.set_p(access.mask, p, complete);
@@ -160,14 +168,9 @@ impl Block<'_, '_> {
 impl Block<'_, '_> {
     /// Lanes wait in vain: now bulk copies are done that these mbarriers count.
     fn in_vain(&mut self, w: &mut Warp, access: Access, addresses: &[u64; 32], m: u32) -> Result<(), Box<Cause>> {
-        let base = if access.space == Space::Generic {
-            SHARED_WINDOW
-        } else {
-            0
-        };
         let mut last = None;
         for i in lanes(m) {
-            let at = addresses[i].wrapping_sub(base);
+            let at = offset(access, addresses[i]);
             if last.replace(at) == Some(at) {
                 continue;
             }
@@ -188,6 +191,16 @@ impl Block<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Where in shared memory an access is.
+fn offset(access: Access, address: u64) -> u64 {
+    let base = if access.space == Space::Generic {
+        SHARED_WINDOW
+    } else {
+        0
+    };
+    address.wrapping_sub(base)
 }
 
 fn change(b: &Mbarrier, mut o: Object, value: i64) -> Object {

@@ -81,6 +81,8 @@ pub struct Flights {
     loads: Vec<Load>,
     issued: u32,
     stores: Vec<Store>,
+    /// Copies to shared memory that are done: mbarrier, thread, its clock then. Of each thread at each mbarrier the last.
+    done: Vec<(u64, (u32, u32), u32)>,
     /// For each warp and lane the number of the open group.
     open: Vec<[u32; 32]>,
 }
@@ -91,6 +93,7 @@ impl Flights {
         self.loads.clear();
         self.stores.clear();
         self.open.clear();
+        self.done.clear();
         self.issued = 0;
     }
 
@@ -107,6 +110,16 @@ impl BlockMemory {
     pub fn bulk_commit(&mut self, warp: u32, lanes: u32) {
         for (i, open) in self.bulk.group(warp).iter_mut().enumerate() {
             *open += lanes >> i & 1;
+        }
+    }
+
+    /// Lanes of a warp have waited for an mbarrier: they may use what copies of their own warp have brought. (Of other warps' they
+    /// know by what is published there.)
+    pub fn awake(&mut self, barrier: u64, warp: u32, lanes: u32) {
+        for &(at, (by, lane), clock) in &self.bulk.done {
+            if at == barrier && by == warp {
+                self.clocks.tell(warp, lanes, lane, clock);
+            }
         }
     }
 
@@ -202,6 +215,11 @@ impl Worker<'_> {
             let (warp, thread) = line.thread;
             let now = block.clocks.done(&mut self.published, warp, place);
             let cell = Cell::new(now, block.clocks.block, warp, thread, 15, false);
+            let all = &mut block.bulk.done;
+            match all.iter_mut().find(|d| (d.0, d.1) == (barrier, line.thread)) {
+                Some(d) => d.2 = now,
+                None => all.push((barrier, line.thread, now)),
+            }
             block
                 .shared
                 .landed_in_bulk(line.at as usize / 4, line.bytes as usize / 4, cell);

@@ -400,6 +400,17 @@ impl Clocks {
         self.observe(published, warp, address, true);
     }
 
+    /// Lanes of a warp know of what another of its lanes did up to a clock.
+    pub fn tell(&mut self, warp: u32, lanes: u32, of: u32, clock: u32) {
+        let w = &mut self.warps[warp as usize];
+        let floor = w.floor;
+        let table = w.lanes.get_or_insert_with(|| Box::new([[floor; 32]; 32]));
+        for i in (0..32).filter(|i| lanes >> i & 1 != 0) {
+            let known = &mut table[i][of as usize];
+            *known = (*known).max(clock + 1);
+        }
+    }
+
     /// What a warp knows: the clocks of others and its own, and what it knows of logs. Its clock moves.
     pub fn knowledge(&mut self, warp: u32) -> (u32, [u32; WARPS], Vec<(u32, u32)>) {
         let w = &self.warps[warp as usize];

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bulk;
 mod harness;
 mod lanes;
 mod matrices;
