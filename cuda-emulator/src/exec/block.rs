@@ -1,7 +1,7 @@
 //! A block: its warps, barriers and memory, and whose turn it is.
 
 use super::barrier::Barriers;
-use super::run::Turn;
+use super::run::{Poll, Turn};
 use super::warp::{Vain, Warp};
 use super::wgmma::Warpgroups;
 use crate::code::{Inst, Program, Special};
@@ -55,6 +55,8 @@ pub struct Block<'a, 'd> {
     pub memory: &'a mut BlockMemory,
     /// What its warpgroups multiply.
     pub warpgroups: &'a mut Warpgroups,
+    /// What the warp asks for again and again.
+    pub poll: Option<Box<Poll>>,
     /// What `printf` wrote.
     pub printed: &'a mut Vec<u8>,
     /// Warp instructions so far.
@@ -154,6 +156,7 @@ impl State {
                 barriers: &mut self.barriers,
                 memory: &mut self.memory,
                 warpgroups: &mut self.warpgroups,
+                poll: None,
                 printed: &mut self.printed,
                 steps: self.steps,
             };

@@ -123,9 +123,10 @@ impl Block<'_, '_> {
     ) -> Result<bool, Box<Cause>> {
         let mut raw: Raw = [[0; 32]; 4];
         let relaxed = Access {
-            order: Order::Relaxed,
+            order: Order::Poll,
             ..access
         };
+        let counted = self.worker.counters.shared_load;
         self.worker.load(self.memory, relaxed, addresses, &mut raw)?;
         let mut complete = 0;
         for i in lanes(access.mask) {
@@ -159,6 +160,8 @@ impl Block<'_, '_> {
         }
         w.vain = None;
         if complete != access.mask {
+            // Only the last of many questions counts.
+            self.worker.counters.shared_load = counted;
             self.in_vain(w, access, addresses, access.mask & !complete)?;
         }
         Ok(complete != access.mask)

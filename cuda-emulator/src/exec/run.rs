@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::warp::{Split, State, Warp, lanes};
 use crate::code::{Inst, NONE, Op, Sync};
+use crate::counters::Counters;
 use crate::fault::{Cause, Fault, FaultKind};
 
 /// Why a warp's turn is over.
@@ -28,6 +29,17 @@ pub enum Flow {
     Pause,
 }
 
+/// Lanes that have asked for an mbarrier in vain and will ask again. How often they do is not counted: it depends on the order of
+/// warps, and hardware lets them sleep.
+pub struct Poll {
+    /// Where they ask.
+    pub pc: u32,
+    /// The lanes.
+    pub mask: u32,
+    /// What was counted before they did anything else.
+    pub counters: Counters,
+}
+
 /// What a step leads to.
 pub type Outcome = Result<Flow, Box<Cause>>;
 
@@ -35,6 +47,10 @@ impl Block<'_, '_> {
     /// Runs a warp until it waits, is done, or has executed `share` instructions.
     pub fn run(&mut self, w: &mut Warp, share: u64) -> Result<Turn, Box<Fault>> {
         let end = self.steps + share;
+        self.poll = w.polled.map(|(pc, mask)| {
+            let counters = self.worker.counters.clone();
+            Box::new(Poll { pc, mask, counters })
+        });
         loop {
             if w.splits.is_empty() {
                 return Ok(Turn::Done);
@@ -47,7 +63,12 @@ impl Block<'_, '_> {
             let others = w.splits.iter().enumerate().filter(|&(i, s)| i != current && s.pc > pc);
             let limit = others.map(|(_, s)| s.pc).min().unwrap_or(u32::MAX);
             if self.stretch(w, current, limit, end)? {
-                w.expired += 1;
+                // Who asks with all its lanes has no others to let go first.
+                w.expired = if w.vain.is_some() && w.splits.len() == 1 {
+                    0
+                } else {
+                    w.expired + 1
+                };
                 return Ok(Turn::Expired);
             }
         }
@@ -58,6 +79,9 @@ impl Block<'_, '_> {
         let program = self.program;
         let Split { mut pc, mask, .. } = w.splits[current];
         let start = pc;
+        if self.poll.as_ref().is_some_and(|p| p.mask != mask) {
+            self.poll = None;
+        }
         loop {
             if pc >= limit && pc != start {
                 w.splits[current].pc = pc;
@@ -181,9 +205,17 @@ impl Block<'_, '_> {
             }
             Op::Trap => Err(Cause::new(FaultKind::Trap, m.trailing_zeros(), "trap".into())),
             Op::Mbarrier(b) => {
+                if let Some(poll) = self.poll.take()
+                    && (poll.pc, poll.mask) == (pc, mask)
+                    && poll.counters.moved() == self.worker.counters.moved()
+                {
+                    self.worker.counters = poll.counters;
+                }
+                w.polled = None;
                 if !self.mbarrier(w, b, m)? {
                     return Ok(Flow::Next);
                 }
+                w.polled = Some((pc, mask));
                 w.splits[current].pc = pc + 1;
                 Ok(Flow::Pause)
             }

@@ -76,6 +76,8 @@ pub struct Warp {
     pub wgmma: Registers,
     /// What it has last waited for in vain.
     pub vain: Option<Vain>,
+    /// Where, and with which lanes, it asked.
+    pub polled: Option<(u32, u32)>,
 }
 
 /// Lanes of a mask, in order.
@@ -108,6 +110,7 @@ impl Warp {
             saved: Vec::new(),
             wgmma: Registers::new(if program.has_wgmma { r } else { 0 }),
             vain: None,
+            polled: None,
         };
         for &(at, value) in &program.constants32 {
             w.r[at as usize].0 = [value; 32];
@@ -131,6 +134,7 @@ impl Warp {
         self.saved.clear();
         self.wgmma.start();
         self.vain = None;
+        self.polled = None;
     }
 
     /// Writes a 32-bit register in the lanes of a mask.

@@ -72,6 +72,8 @@ pub enum Order {
     Weak,
     /// `.volatile`, `.relaxed`, `.mmio`: two of these do not race with each other.
     Relaxed,
+    /// As relaxed, for a look at an mbarrier that tells nothing of what others did.
+    Poll,
     /// `.acquire`.
     Acquire,
     /// `.release`.

@@ -129,6 +129,8 @@ struct Warp {
     known: Vec<(u32, u32)>,
     /// Read by a strong load or an atomic; known after a fence or a barrier.
     pending: Vec<(u32, u32)>,
+    /// Logs of places in shared memory, and how much of them was taken over.
+    taken: Vec<(u32, u32)>,
     fenced: Fences,
 }
 
@@ -385,19 +387,25 @@ impl Clocks {
     }
 
     /// As [`Clocks::observe`] with acquisition, for a place in the block's own shared memory: what was published there is taken
-    /// over at once, so that later questions need not look for it.
+    /// over at once. That tells nothing of other blocks but what the publishers knew of them.
     pub fn acquire(&mut self, published: &Published, warp: u32, address: u64) {
-        if let Some(&number) = published.by_address.get(&address) {
-            let w = &mut self.warps[warp as usize];
-            let log = &published.logs[number as usize];
-            let before = w.known.iter().find(|k| k.0 == number).map_or(0, |k| k.1);
-            for e in log.entries[before as usize..].iter().filter(|e| e.block == self.block) {
-                for (s, c) in w.seen.iter_mut().zip(&e.clocks) {
-                    *s = (*s).max(*c);
-                }
+        let Some(&number) = published.by_address.get(&address) else {
+            return;
+        };
+        let w = &mut self.warps[warp as usize];
+        let entries = &published.logs[number as usize].entries;
+        let at = w.taken.iter().position(|t| t.0 == number).unwrap_or_else(|| {
+            w.taken.push((number, 0));
+            w.taken.len() - 1
+        });
+        let before = std::mem::replace(&mut w.taken[at].1, entries.len() as u32);
+        for e in &entries[before as usize..] {
+            for (s, c) in w.seen.iter_mut().zip(&e.clocks) {
+                *s = (*s).max(*c);
             }
+            join_known(&mut w.known, &e.known);
         }
-        self.observe(published, warp, address, true);
+        learn(w);
     }
 
     /// Lanes of a warp know of what another of its lanes did up to a clock.

@@ -124,7 +124,7 @@ impl Worker<'_> {
             if deed.reads() {
                 if acquire {
                     block.clocks.acquire(&self.published, access.warp, place);
-                } else {
+                } else if access.order != Order::Poll {
                     block.clocks.observe(&self.published, access.warp, place, false);
                 }
             }
