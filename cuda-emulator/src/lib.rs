@@ -8,8 +8,8 @@
 //! | [`code`] | from the syntax tree to operations on three register banks |
 //! | [`exec`] | warps, blocks, grids: one step is one instruction of a warp |
 //! | [`arith`] | what an instruction does to its numbers, lane by lane |
-//! | [`tensor`] | matrix instructions: mma, wmma, ldmatrix; which lane holds which element |
-//! | [`memory`] | device and shared memory with the shadows that find misuse: bounds, initialisation, races |
+//! | [`tensor`] | matrix instructions: mma, wmma, wgmma, ldmatrix; which lane holds which element; tensor maps |
+//! | [`memory`] | device and shared memory with the shadows that find misuse: bounds, initialisation, races; copies in flight |
 //! | [`counters`] | what was executed and moved, and the bound model over it |
 //! | [`driver`] | the exported functions of the driver API: contexts, streams, events, graphs, modules |
 

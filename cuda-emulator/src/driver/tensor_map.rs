@@ -25,23 +25,36 @@ fn is_float(data_type: i32) -> bool {
 }
 
 /// What the arguments of `cuTensorMapEncodeTiled` are.
-struct Arguments<'a> {
-    data_type: i32,
-    address: u64,
-    sizes: &'a [u64],
-    strides: &'a [u64],
-    extent: &'a [u32],
-    steps: &'a [u32],
-    interleave: i32,
-    swizzle: i32,
-    promotion: i32,
-    fill: i32,
+#[derive(Clone, Copy, Debug)]
+pub struct Arguments<'a> {
+    /// `tensorDataType`
+    pub data_type: i32,
+    /// `globalAddress`
+    pub address: u64,
+    /// `globalDim`: elements along each dimension.
+    pub sizes: &'a [u64],
+    /// `globalStrides`: bytes, of all dimensions but the first.
+    pub strides: &'a [u64],
+    /// `boxDim`
+    pub extent: &'a [u32],
+    /// `elementStrides`
+    pub steps: &'a [u32],
+    /// `interleave`
+    pub interleave: i32,
+    /// `swizzle`
+    pub swizzle: i32,
+    /// `l2Promotion`
+    pub promotion: i32,
+    /// `oobFill`
+    pub fill: i32,
 }
 
 impl Arguments<'_> {
-    /// The map, or what is wrong: the requirements of NVIDIA's manual, in its order. What is allowed and not emulated is
-    /// `NOT_SUPPORTED`.
-    fn map(&self) -> Result<TensorMap, (Status, String)> {
+    /// The map.
+    ///
+    /// # Errors
+    /// What is wrong, after the requirements of NVIDIA's manual, in its order. What is allowed and not emulated is `NOT_SUPPORTED`.
+    pub fn map(&self) -> Result<TensorMap, (Status, String)> {
         let rank = self.sizes.len();
         let invalid = |text: String| Err((Status::INVALID_VALUE, text));
         let missing = |text: String| Err((Status::NOT_SUPPORTED, text));

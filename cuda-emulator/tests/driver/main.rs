@@ -10,3 +10,4 @@ mod memory;
 mod processes;
 mod streams;
 mod support;
+mod tensors;
