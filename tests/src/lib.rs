@@ -9,6 +9,7 @@
 //! | [`case`], [`run`] | an operation with its inputs; how it is called |
 //! | [`backward`], [`tangent`] | from a forward case to its backward cases, to those of its tangent |
 //! | [`cases`] | the list of cases |
+//! | [`adjoint`] | a backward against its forward |
 //! | [`tolerance`] | the one table, and the comparison |
 //!
 //! Above the operations, the whole program: these drive the library and the real `proximal` binary.
@@ -47,6 +48,7 @@
 //! | `refused` | broken input: one clear error each |
 //! | `demo` | the demo reaches its goal |
 
+pub mod adjoint;
 pub mod backward;
 pub mod case;
 pub mod cases;

@@ -134,13 +134,19 @@ pub fn tolerance<B: Backend>(device: &Device<B>, case: &Case, output: &Output) -
     exception.chain(row).next().expect("a row for every precision")
 }
 
+/// What the error of each number of x is measured against: its own size, the root mean square of x, or the floor.
+pub fn size_allowed_for(x: &Host) -> Host {
+    let mean = x.data.iter().map(|x| x * x).sum::<f64>() / x.len().max(1) as f64;
+    let size = |x: &f64| x.abs().max(mean.sqrt()).max(FLOOR);
+    Host::new(x.data.iter().map(size).collect(), x.rows, x.cols)
+}
+
 /// The largest error of `got` against `want`, and where it is; NaN counts as infinitely wrong.
 pub fn worst(got: &Host, want: &Host) -> (f64, String) {
     assert_eq!(got.shape(), want.shape());
-    let mean = want.data.iter().map(|x| x * x).sum::<f64>() / want.len().max(1) as f64;
     let mut worst = (0.0, String::from("nowhere"));
-    for (i, (&got, &x)) in got.data.iter().zip(&want.data).enumerate() {
-        let scale = x.abs().max(mean.sqrt()).max(FLOOR);
+    let sizes = size_allowed_for(want);
+    for (i, ((&got, &x), scale)) in got.data.iter().zip(&want.data).zip(&sizes.data).enumerate() {
         let error = match (got - x).abs() / scale {
             _ if got == x => 0.0,
             e if e.is_nan() => f64::INFINITY,
