@@ -60,6 +60,11 @@ impl Driver {
     /// Host memory that kernels reach at the host's address.
     fn allocate_host(&mut self, context: Context, bytes: usize, flags: u32) -> Result<usize, Status> {
         let address = self.host.allocate(bytes, context, flags)?;
+        // The host's allocator gives an address a second time, which device memory never does: what was freed here is forgotten.
+        let new = address as u64..(address + bytes) as u64;
+        self.allocations.retain(|start, a| {
+            a.kind != Kind::Managed || !a.is_freed || *start >= new.end || start + a.bytes <= new.start
+        });
         // SAFETY: the block has these bytes, and its memory is given back only after `Device::free`.
         unsafe {
             self.engine

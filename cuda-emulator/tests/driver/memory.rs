@@ -169,6 +169,24 @@ fn managed_memory_has_one_address() {
 }
 
 #[test]
+fn page_locked_memory_where_managed_memory_was_freed_is_page_locked() {
+    let scope = Scope::new();
+    let mut managed = 0;
+    ok(cuMemAllocManaged(Out::to(&mut managed), 48, 1));
+    free(managed);
+    let there = (1..100)
+        .map(|n| (n, pinned(48)))
+        .find(|(_, p)| p.as_ptr().expose_provenance() as u64 == managed);
+    let (count, memory) = there.expect("the allocator gives an address again");
+    ok(cuMemsetD8_v2(managed, 1, 48));
+    ok(cuCtxSynchronize());
+    assert_eq!(memory, [1; 48]);
+    ok(cuCtxDestroy_v2(scope.0));
+    let left = format!("not given back: {count} page-locked blocks ({} bytes)", 48 * count);
+    assert!(was_reported(&left));
+}
+
+#[test]
 fn pools_count_what_is_in_use() {
     let _scope = Scope::new();
     let mut pool = Pool::NULL;

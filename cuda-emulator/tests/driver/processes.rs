@@ -3,7 +3,7 @@
 use crate::support::{KERNELS, Scope, device, function, launch, load, ok};
 use cuda_emulator::driver::abi::Stream;
 use cuda_emulator::driver::context::cuCtxSynchronize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// This program again, for some of its tests.
@@ -13,10 +13,27 @@ fn again(tests: &[&str]) -> Command {
     command
 }
 
-fn file(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("cuda-emulator-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    path
+/// A file that is not there when the test begins, and not when it ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("cuda-emulator-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        Scratch(path)
+    }
+}
+
+impl AsRef<Path> for Scratch {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 #[test]
@@ -47,10 +64,10 @@ fn orders_that_are_asked_for_hold_for_every_seed() {
 
 #[test]
 fn findings_leaks_and_counters_are_written() {
-    let (faults, counters) = (file("faults"), file("counters"));
+    let (faults, counters) = (Scratch::new("faults"), Scratch::new("counters"));
     let output = again(&["processes::leaves_memory_behind"])
-        .env("CUDA_EMULATOR_FAULTS", &faults)
-        .env("CUDA_EMULATOR_COUNTERS", &counters)
+        .env("CUDA_EMULATOR_FAULTS", faults.as_ref())
+        .env("CUDA_EMULATOR_COUNTERS", counters.as_ref())
         .output()
         .unwrap();
     assert!(output.status.success());

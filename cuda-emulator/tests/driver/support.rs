@@ -10,7 +10,9 @@ use cuda_emulator::driver::memory::{cuMemAlloc_v2, cuMemFree_v2, cuMemHostAlloc}
 use cuda_emulator::driver::module::{cuModuleGetFunction, cuModuleLoadData};
 use cuda_emulator::driver::status::Status;
 use cuda_emulator::driver::stream::{cuStreamCreate, cuStreamSynchronize};
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_void};
+use std::sync::{Mutex, MutexGuard};
 
 /// `CU_STREAM_NON_BLOCKING`.
 pub const NON_BLOCKING: u32 = 1;
@@ -18,11 +20,24 @@ pub const NON_BLOCKING: u32 = 1;
 /// Byte of memory that nobody wrote.
 pub const POISON: u8 = 0xcb;
 
-/// A context that is current in this thread, until it is dropped.
+/// A context that is current in this thread, until it is dropped. Other tests wait as long: there is one device, and its clock, its addresses
+/// and what it draws for a seed are seen by all who use it.
 pub struct Scope(pub Context);
+
+static DEVICE: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// How many scopes this thread is in, and what the outermost holds.
+    static SCOPES: Cell<u32> = const { Cell::new(0) };
+    static ALONE: RefCell<Option<MutexGuard<'static, ()>>> = const { RefCell::new(None) };
+}
 
 impl Scope {
     pub fn new() -> Scope {
+        // The second scope of a test is inside its first.
+        if SCOPES.replace(SCOPES.get() + 1) == 0 {
+            ALONE.set(Some(DEVICE.lock().unwrap_or_else(|failed| failed.into_inner())));
+        }
         ok(cuInit(0));
         let mut context = Context::NULL;
         ok(cuCtxCreate_v2(Out::to(&mut context), 0, 0));
@@ -33,6 +48,10 @@ impl Scope {
 impl Drop for Scope {
     fn drop(&mut self) {
         cuCtxDestroy_v2(self.0);
+        SCOPES.set(SCOPES.get() - 1);
+        if SCOPES.get() == 0 {
+            ALONE.set(None);
+        }
     }
 }
 
