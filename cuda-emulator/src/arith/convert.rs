@@ -117,6 +117,10 @@ impl Convert {
     fn one(self, bits: u64) -> u64 {
         match (read(bits, self.from, self.mode.subnormals), self.to.is_float()) {
             (Value::Int(value), false) => self.int(value),
+            // `.sat` to a float is into [0, 1], as of floats.
+            (Value::Int(value), true) if self.mode.clamp == Clamp::Saturate => {
+                self.float(soft::integer(value.clamp(0, 1)))
+            }
             (Value::Int(value), true) => self.float(soft::integer(value)),
             (Value::Float(value), false) => self.float_to_int(value),
             (Value::Float(value), true) => self.float_to_float(bits, value),
@@ -242,9 +246,9 @@ impl Convert {
         let keep = self.mode.subnormals == Subnormals::Keep;
         let near = self.mode.round == Round::Near;
         Some(match (self.to, self.from) {
-            (Type::Bf16x2, Type::F32) if near && plain => Fast::PackBf16,
+            (Type::Bf16x2, Type::F32) if near && plain && keep => Fast::PackBf16,
             (Type::F16x2, Type::F32) if near && plain && keep => Fast::PackF16,
-            (Type::Bf16, Type::F32) if near && plain => Fast::ToBf16,
+            (Type::Bf16, Type::F32) if near && plain && keep => Fast::ToBf16,
             (Type::F16, Type::F32) if near && plain && keep => Fast::ToF16,
             (Type::F32, Type::Bf16) if plain && keep => Fast::FromBf16,
             (Type::F32, Type::F16) if plain && keep => Fast::FromF16,

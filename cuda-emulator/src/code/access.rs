@@ -1,5 +1,6 @@
 //! Loads, stores, atomics, copies, addresses, fences.
 
+use super::check;
 use super::context::Context;
 use super::modifiers::Modifiers;
 use super::op::*;
@@ -23,21 +24,7 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
             let [p, a] = exactly(&i.operands)?;
             Ok(vec![(Op::IsSpace(c.p(p)?, c.d(a)?, space), Class::Int)])
         }
-        "membar" | "fence" => {
-            let scope = if m.take("cta") { Scope::Block } else { Scope::Device };
-            if m.take("proxy") && m.take("async") {
-                m.ignore(|x| space(x).is_some());
-                return Ok(vec![(Op::ProxyFence, Class::Sync)]);
-            }
-            m.ignore(|x| {
-                x.starts_with("proxy")
-                    || x.starts_with("sync_restrict")
-                    || ["cluster", "gl", "gpu", "sys", "sc", "acq_rel", "acquire", "release"].contains(&x)
-                    || ["mbarrier_init", "async", "alias", "async::global"].contains(&x)
-                    || x.starts_with("async::shared")
-            });
-            Ok(vec![(Op::Fence(scope), Class::Sync)])
-        }
+        "membar" | "fence" => Ok(vec![(fence(m, i)?, Class::Sync)]),
         "prefetch" | "prefetchu" | "applypriority" => {
             m.ignore(|x| space(x).is_some() || x.starts_with('L') || x.starts_with("evict") || x == "tensormap");
             Ok(vec![(Op::Nop, Class::Other)])
@@ -49,6 +36,51 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
         }
         _ => Err("the instruction is not known here".into()),
     }
+}
+
+/// Fences of memory, and of proxies, which order nothing between threads by themselves.
+fn fence(m: &mut Modifiers, i: &Instruction) -> Result<Op, String> {
+    if !i.operands.is_empty() {
+        return Err("a fence of a place in memory".into());
+    }
+    if m.take("proxy") {
+        if m.take("async") {
+            // One that is for global memory does nothing for shared memory, where the emulator looks for it.
+            return Ok(match m.find(space) {
+                None | Some(Space::Shared) => Op::ProxyFence,
+                Some(Space::Global) => Op::Nop,
+                Some(_) => return Err("a fence of another space".into()),
+            });
+        }
+        // No place has two addresses here.
+        return if m.take("alias") {
+            Ok(Op::Nop)
+        } else {
+            Err("a fence of this proxy".into())
+        };
+    }
+    if m.take("mbarrier_init") {
+        // For other blocks of a cluster, and there are none.
+        let is_whole = m.take("release") && m.take("cluster");
+        return if is_whole {
+            Ok(Op::Nop)
+        } else {
+            Err(".release.cluster was expected".into())
+        };
+    }
+    let names: &[(&str, Scope)] = if i.op[0] == "membar" {
+        &[("cta", Scope::Block), ("gl", Scope::Device), ("sys", Scope::Device)]
+    } else {
+        m.one_of(&[("sc", ()), ("acq_rel", ()), ("acquire", ()), ("release", ())]);
+        // A cluster is one block.
+        &[
+            ("cta", Scope::Block),
+            ("cluster", Scope::Block),
+            ("gpu", Scope::Device),
+            ("sys", Scope::Device),
+        ]
+    };
+    Ok(Op::Fence(m.one_of(names).ok_or("a scope is missing")?))
 }
 
 fn exactly<const N: usize>(operands: &[Operand]) -> Result<&[Operand; N], String> {
@@ -162,6 +194,31 @@ pub fn place(c: &mut Context, named: Option<Space>, o: &Operand) -> Result<(Addr
     Ok((address, space))
 }
 
+/// Fails where an access is not within one parameter of a call, or begins within a word.
+fn in_frame(c: &Context, at: &Operand, bytes: usize) -> Result<(), String> {
+    let (name, offset) = match at {
+        Operand::Address(base, offset) => match &**base {
+            Operand::Symbol(name, 0) => (name, *offset),
+            _ => return Err("the parameter of a function by other than its name".into()),
+        },
+        _ => return Err("no address".into()),
+    };
+    let symbol = c.symbol(name)?;
+    let room = usize::try_from(offset).ok().and_then(|at| symbol.bytes.checked_sub(at));
+    if room.is_none_or(|room| bytes > room) {
+        return Err(format!(
+            "{bytes} bytes at byte {offset} of the parameter {name} of {} bytes",
+            symbol.bytes
+        ));
+    }
+    if !(symbol.address as usize + offset as usize).is_multiple_of(bytes.min(4)) {
+        return Err(format!(
+            "{bytes} bytes at byte {offset} of the parameter {name}, within a word"
+        ));
+    }
+    Ok(())
+}
+
 fn load_store(c: &mut Context, m: &mut Modifiers, operands: &[Operand], load: bool) -> Lowered {
     let (element, signed) = m.find(element).ok_or("a type is missing")?;
     let named = m.find(space);
@@ -177,6 +234,7 @@ fn load_store(c: &mut Context, m: &mut Modifiers, operands: &[Operand], load: bo
     let [first, second] = exactly(operands)?;
     let (data, at) = if load { (first, second) } else { (second, first) };
     let (address, space) = place(c, named, at)?;
+    check::at_least(data, 8 * element as u32)?;
     let slots = c.slots(data, element)?;
     if slots.len() != count * element.div_ceil(8).max(1) {
         return Err(format!(
@@ -186,6 +244,9 @@ fn load_store(c: &mut Context, m: &mut Modifiers, operands: &[Operand], load: bo
     }
     if count * element > 16 {
         return Err("more than 16 bytes a thread".into());
+    }
+    if space == Space::Frame {
+        in_frame(c, at, count * element)?;
     }
     if !load && matches!(space, Space::Const | Space::Param) {
         return Err("a store to memory that is for reading only".into());
@@ -248,10 +309,22 @@ fn atomic(c: &mut Context, m: &mut Modifiers, operands: &[Operand], returns: boo
         return Err("an atomic outside global and shared memory".into());
     }
     let bytes = ty.bytes();
+    if count > 1 {
+        vector_allowed(op, ty, count, space)?;
+        let fits = |o: &Operand| *o == Operand::Sink || matches!(o, Operand::Vector(list) if list.len() == count);
+        if !to.is_none_or(fits) {
+            return Err(format!("{count} results were expected"));
+        }
+    }
+    [to, Some(b), new]
+        .into_iter()
+        .flatten()
+        .try_for_each(|o| check::exactly(o, 8 * bytes as u32))?;
     let to = to.map_or(Ok(Vec::new()), |o| c.slots(o, bytes))?;
     let b = c.slots(b, bytes)?;
     let new = new.map_or(Ok(Vec::new()), |o| c.slots(o, bytes))?;
-    if b.len() != count * bytes.div_ceil(8) {
+    let one = bytes.div_ceil(8);
+    if b.len() != count * one || !new.is_empty() && new.len() != one || count == 1 && to.len() > one {
         return Err(format!("{} registers for {count} elements", b.len()));
     }
     c.program.has_global_atomics |= space != Space::Shared;
@@ -303,6 +376,24 @@ fn atomic_allowed(op: AtomicOp, ty: AtomicType) -> Result<(), String> {
     } else {
         Err(format!("no atomic {op:?} of {ty:?}"))
     }
+}
+
+/// Vectors of atomics: PTX ISA 9.7.13, "Vector forms".
+fn vector_allowed(op: AtomicOp, ty: AtomicType, count: usize, space: Space) -> Result<(), String> {
+    use AtomicType::*;
+    let most = match ty {
+        F32 if op == AtomicOp::Add => 4,
+        F16 | Bf16 => 8,
+        F16x2 | Bf16x2 => 4,
+        _ => 1,
+    };
+    if count > most {
+        return Err(format!("no atomic {op:?} of {count} {ty:?}"));
+    }
+    if space == Space::Shared {
+        return Err("an atomic of vectors outside global memory".into());
+    }
+    Ok(())
 }
 
 fn copy(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {

@@ -1,5 +1,6 @@
 //! Moves, selections and arithmetic.
 
+use super::check;
 use super::context::Context;
 use super::modifiers::Modifiers;
 use super::op::*;
@@ -16,22 +17,24 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
     match (i.op[0].as_str(), o) {
         ("mov", [d, a]) => moves(c, m, d, a),
         ("selp", [d, a, b, p]) => {
-            let ty = m.last()?;
+            let bits = bits(m.last()?)?;
+            [d, a, b].into_iter().try_for_each(|o| check::exactly(o, bits))?;
             let p = c.pred(p)?;
-            let op = match ty {
-                "b64" | "u64" | "s64" | "f64" => Op::SelD(c.d(d)?, c.d(a)?, c.d(b)?, p),
-                _ => Op::SelR(c.r(d)?, c.r(a)?, c.r(b)?, p),
+            let op = match bits {
+                64 => Op::SelD(c.d(d)?, c.d(a)?, c.d(b)?, p),
+                16 | 32 => Op::SelR(c.small(d)?, c.small(a)?, c.small(b)?, p),
+                _ => return Err("a selection of other than 16, 32 or 64 bits".into()),
             };
             Ok(vec![(op, Class::Other)])
         }
-        ("and" | "or" | "xor" | "not", [d, rest @ ..]) if m.take("pred") => {
-            let combine = match i.op[0].as_str() {
+        (name @ ("and" | "or" | "xor" | "not"), [d, rest @ ..]) if m.take("pred") => {
+            let combine = match name {
                 "and" => Combine::And,
                 "or" => Combine::Or,
                 _ => Combine::Xor,
             };
             let op = match rest {
-                [a] => {
+                [a] if name == "not" => {
                     let a = c.pred(a)?;
                     Op::MovP(
                         c.p(d)?,
@@ -41,7 +44,7 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
                         },
                     )
                 }
-                [a, b] => Op::LogicP(combine, c.p(d)?, c.pred(a)?, c.pred(b)?),
+                [a, b] if name != "not" => Op::LogicP(combine, c.p(d)?, c.pred(a)?, c.pred(b)?),
                 _ => return Err(format!("{} operands", o.len())),
             };
             Ok(vec![(op, Class::Int)])
@@ -50,17 +53,38 @@ pub fn lower(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
     }
 }
 
-fn moves(c: &mut Context, m: &mut Modifiers, d: &Operand, a: &Operand) -> Lowered {
-    let ty = m.last()?;
-    let bits: u32 = match ty {
+/// Bits of a type of moves.
+fn bits(ty: &str) -> Result<u32, String> {
+    Ok(match ty {
         "pred" => 1,
         "b16" | "u16" | "s16" => 16,
         "b32" | "u32" | "s32" | "f32" => 32,
         "b64" | "u64" | "s64" | "f64" => 64,
         "b128" => 128,
         _ => return Err(format!("the type .{ty}")),
+    })
+}
+
+/// Bits of a part of a vector that is moved to or from a register: two of half its width, or four of a quarter.
+fn part(bits: u32, parts: &[Operand]) -> Result<u32, String> {
+    let width = match parts.len() {
+        n @ (2 | 4) => bits / n as u32,
+        n => return Err(format!("a vector of {n} elements")),
     };
+    if !(8..=32).contains(&width) {
+        return Err(format!("{} elements of {bits} bits", parts.len()));
+    }
+    parts.iter().try_for_each(|o| check::exactly(o, width))?;
+    Ok(width)
+}
+
+fn moves(c: &mut Context, m: &mut Modifiers, d: &Operand, a: &Operand) -> Lowered {
+    let bits = bits(m.last()?)?;
     let one = |op: Op| Ok(vec![(op, Class::Other)]);
+    if bits != 128 {
+        let whole = [d, a].into_iter().filter(|o| !matches!(o, Operand::Vector(_)));
+        whole.into_iter().try_for_each(|o| check::exactly(o, bits))?;
+    }
     match (d, a) {
         (d, a) if bits == 1 => one(Op::MovP(c.p(d)?, c.pred(a)?)),
         (d, a) if bits == 128 => {
@@ -68,25 +92,36 @@ fn moves(c: &mut Context, m: &mut Modifiers, d: &Operand, a: &Operand) -> Lowere
             let [[Slot::D(t0), Slot::D(t1)], [Slot::D(f0), Slot::D(f1)]] = [&to[..], &from[..]] else {
                 return Err("128 bits are two registers of 64".into());
             };
+            // The first must not overwrite what the second reads.
+            if t0 == f1 {
+                return Err("a move of 128 bits onto half of itself".into());
+            }
             Ok(vec![
                 (Op::MovD(*t0, *f0), Class::Other),
                 (Op::MovD(*t1, *f1), Class::Other),
             ])
         }
+        (Operand::Vector(_), Operand::Vector(_)) => Err("a move from vector to vector".into()),
         (Operand::Vector(parts), a) => {
-            let width = bits / parts.len() as u32;
+            let width = part(bits, parts)?;
             if bits == 64 && width == 32 {
                 return one(Op::Unpack64(c.r(&parts[0])?, c.r(&parts[1])?, c.d(a)?));
             }
-            let parts = parts.iter().map(|p| c.r(p)).collect::<Result<Box<[u32]>, String>>()?;
+            let parts = parts
+                .iter()
+                .map(|p| c.small(p))
+                .collect::<Result<Box<[u32]>, String>>()?;
             one(Op::Unpack(parts, c.slot(a, bits as usize / 8)?, width))
         }
         (d, Operand::Vector(parts)) => {
-            let width = bits / parts.len() as u32;
+            let width = part(bits, parts)?;
             if bits == 64 && width == 32 {
                 return one(Op::Pack64(c.d(d)?, c.r(&parts[0])?, c.r(&parts[1])?));
             }
-            let parts = parts.iter().map(|p| c.r(p)).collect::<Result<Box<[u32]>, String>>()?;
+            let parts = parts
+                .iter()
+                .map(|p| c.small(p))
+                .collect::<Result<Box<[u32]>, String>>()?;
             one(Op::Pack(c.slot(d, bits as usize / 8)?, parts, width))
         }
         (Operand::Reg(Register { bank: Bank::R, .. }), Operand::Special(name)) if clock(name).is_some() => {
@@ -100,7 +135,7 @@ fn moves(c: &mut Context, m: &mut Modifiers, d: &Operand, a: &Operand) -> Lowere
             }
             one(Op::MovD(c.d(d)?, c.d(a)?))
         }
-        (d, a) => one(Op::MovR(c.r(d)?, c.r(a)?)),
+        (d, a) => one(Op::MovR(c.small(d)?, c.small(a)?)),
     }
 }
 
@@ -193,14 +228,54 @@ fn of_bank(c: &mut Context, bank: Bank, o: &Operand) -> Result<u32, String> {
     match bank {
         Bank::P => c.p(o),
         Bank::D => c.d(o),
-        _ => c.r(o),
+        _ => c.small(o),
     }
+}
+
+/// Fails where a register is not as wide as the types say: those of a conversion may be wider.
+fn widths(i: &Instruction, op: Arith) -> Result<(), String> {
+    let types: Vec<u32> = i.op[1..]
+        .iter()
+        .filter_map(|t| Type::parse(t))
+        .map(Type::bits)
+        .collect();
+    let (&[first, ..], &[.., last]) = (&types[..], &types[..]) else {
+        return Ok(());
+    };
+    let (to, from) = match op {
+        Arith::Convert(_) => {
+            let ends = i.operands.iter().zip([first, last, last]);
+            return ends.into_iter().try_for_each(|(o, bits)| check::at_least(o, bits));
+        }
+        Arith::Setp(_) | Arith::Testp(_) => (1, [last; 4]),
+        Arith::Slct32(_) | Arith::Slct64(_) => (first, [first, first, 32, 32]),
+        _ => match i.op[0].as_str() {
+            "mul" | "mad" if i.op.iter().any(|part| part == "wide") => (2 * last, [last, last, 2 * last, 0]),
+            "shl" | "shr" => (last, [last, 32, 0, 0]),
+            "bfe" => (last, [last, 32, 32, 0]),
+            "bfi" => (last, [last, last, 32, 32]),
+            "popc" | "clz" | "bfind" => (32, [last; 4]),
+            "set" => (first, [last; 4]),
+            _ => (last, [last; 4]),
+        },
+    };
+    let [result, sources @ ..] = i.operands.as_slice() else {
+        return Ok(());
+    };
+    if let Operand::Reg(_) = result {
+        check::exactly(result, to)?;
+    }
+    // A predicate that is combined with comes after the sources.
+    let is_number = |o: &&Operand| !matches!(o, Operand::Reg(Register { bank: Bank::P, .. }));
+    let mut sources = sources.iter().filter(is_number).zip(from);
+    sources.try_for_each(|(o, bits)| check::exactly(o, bits))
 }
 
 fn arithmetic(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
     let parts: Vec<&str> = i.op.iter().map(String::as_str).collect();
     let op = crate::arith::decode(&parts)?.ok_or("the instruction is not known here")?;
     m.ignore(|_| true);
+    widths(i, op)?;
     let class = class(op);
     let (bank, sources) = banks(op);
     let [to, rest @ ..] = i.operands.as_slice() else {
@@ -231,6 +306,9 @@ fn arithmetic(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
         Operand::Pair(a, b) => (of_bank(c, bank, a)?, c.p(b)?),
         to => (of_bank(c, bank, to)?, NONE),
     };
+    if second != NONE && !matches!(op, Arith::Setp(_)) {
+        return Err("a second result".into());
+    }
     let lowered = match op {
         Arith::Setp(setp) | Arith::Set(Set { setp, .. }) => {
             if setp.combine.is_some() {
@@ -269,13 +347,13 @@ fn arithmetic(c: &mut Context, m: &mut Modifiers, i: &Instruction) -> Lowered {
                 with,
             }),
         ),
-        _ if second != NONE => return Err("a second result".into()),
         _ if !rest.is_empty() => return Err("an operand too many".into()),
         Arith::Lop3 => {
             let Some(Operand::Int(table)) = i.operands.get(4) else {
                 return Err("the table is no literal".into());
             };
-            Op::Lop3(*table as u8, to, [s[0], s[1], s[2]])
+            let table = u8::try_from(*table).map_err(|_| format!("the table {table} has more than 8 bits"))?;
+            Op::Lop3(table, to, [s[0], s[1], s[2]])
         }
         _ => Op::Arith(op, to, s),
     };

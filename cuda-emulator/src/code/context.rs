@@ -1,5 +1,6 @@
 //! What lowering knows: where symbols are, which registers hold constants.
 
+use super::check;
 use super::op::*;
 use super::program::{Program, Special};
 use crate::ptx::{Bank, Function, Operand, Register, VariableSpace};
@@ -136,6 +137,12 @@ impl<'a> Context<'a> {
 
     /// A 32-bit source (or, where it is a register, a result).
     pub fn r(&mut self, o: &Operand) -> Result<u32, String> {
+        check::exactly(o, 32)?;
+        self.small(o)
+    }
+
+    /// The same of 8, 16 or 32 bits; the caller looks at the width.
+    pub fn small(&mut self, o: &Operand) -> Result<u32, String> {
         match o {
             Operand::Reg(r) if r.bank == Bank::R => Ok(self.index(*r)),
             Operand::Int(v) => Ok(self.constant32(*v as u32)),
@@ -148,7 +155,7 @@ impl<'a> Context<'a> {
                 let symbol = self.symbol(name)?;
                 Ok(self.constant32(symbol.address.wrapping_add(*offset as u64) as u32))
             }
-            Operand::Vector(v) if v.len() == 1 => self.r(&v[0]),
+            Operand::Vector(v) if v.len() == 1 => self.small(&v[0]),
             Operand::Sink => Ok(NONE),
             _ => Err(format!("the operand {o:?} is no 32-bit value")),
         }
@@ -209,7 +216,7 @@ impl<'a> Context<'a> {
             Operand::Reg(r) if r.bank == Bank::D => Ok(Slot::D(self.index(*r))),
             Operand::Reg(r) if r.bank == Bank::R => Ok(Slot::R(self.index(*r))),
             _ if bytes == 8 => Ok(Slot::D(self.d(o)?)),
-            _ => Ok(Slot::R(self.r(o)?)),
+            _ => Ok(Slot::R(self.small(o)?)),
         }
     }
 
@@ -239,7 +246,7 @@ impl<'a> Context<'a> {
         };
         let offset = *offset;
         Ok(match &**base {
-            Operand::Reg(r) if r.bank == Bank::R => (
+            Operand::Reg(r) if r.bank == Bank::R && r.bits == 32 => (
                 Address {
                     base: self.index(*r),
                     wide: false,

@@ -5,15 +5,24 @@ use super::modifiers::Modifiers;
 use super::op::*;
 use super::program::{Program, Routine, Saved};
 use super::wgmma::{self, Watched};
-use super::{access, alu, control, mbarrier, sync};
+use super::{access, alu, check, control, mbarrier, sync};
 use crate::arith::{Arith, Binary32, Ternary32};
 use crate::counters::Class;
-use crate::ptx::{Bank, Function, Instruction, Module, Operand, Problem, Variable, VariableSpace};
+use crate::ptx::{Bank, Function, Instruction, Module, Operand, Problem, REGISTERS, Variable, VariableSpace};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Bytes of stack that a thread has for recursion.
 const RECURSION_STACK: usize = 16 << 10;
+
+/// Static shared memory of a block, as hardware has it.
+const SHARED: usize = 48 << 10;
+/// `.local` variables of a thread, as hardware has it.
+const LOCAL: usize = 512 << 10;
+/// Parameters of a kernel, as hardware has it.
+const PARAMS: usize = 32_764;
+/// Parameters of calls of a thread, of all calls of a kernel together. The emulator keeps each in a place of its own.
+const FRAME: usize = 256 << 10;
 
 /// Functions that the driver provides.
 const PROVIDED: [&str; 2] = ["vprintf", "__assertfail"];
@@ -57,12 +66,14 @@ pub fn lower(
     for (number, (f, layout)) in graph.order.iter().zip(layouts).enumerate() {
         body(&mut c, f, number as u32, layout, graph.recursive[number])?;
     }
-    c.program.param_bytes = kernel.params.iter().fold(0, |end, p| align(end, p.align) + p.size);
+    let end = |end: usize, p: &Variable| align(end, p.align).saturating_add(p.size);
+    c.program.param_bytes = kernel.params.iter().fold(0, end);
     Ok(c.program)
 }
 
+/// Sums of sizes end at the largest number, which is beyond every limit.
 fn align(offset: usize, to: usize) -> usize {
-    offset.next_multiple_of(to.max(1))
+    offset.checked_next_multiple_of(to.max(1)).unwrap_or(usize::MAX)
 }
 
 /// The functions a kernel reaches, itself first.
@@ -194,6 +205,20 @@ fn layout(c: &mut Context, graph: &Graph, module: &Module) -> Result<Vec<Layout>
             };
             locals.insert(v.name.clone(), symbol);
         }
+        let sizes = [
+            (shared, SHARED, "static shared memory"),
+            (local.max(stack), LOCAL, "local memory"),
+            (kernel_params, PARAMS, "parameters"),
+            (frame, FRAME, "parameters of calls"),
+        ];
+        for (bytes, limit, what) in sizes {
+            if bytes > limit {
+                return Err(Problem::new(
+                    f.line,
+                    format!("{}: more than {limit} bytes of {what}", f.name),
+                ));
+            }
+        }
         for other in module.functions.iter().map(|f| f.name.as_str()) {
             if let Some(number) = c.numbers.get(other) {
                 let address = FUNCTION_WINDOW + 16 * u64::from(*number);
@@ -263,7 +288,7 @@ fn named(f: &Function) -> Vec<&str> {
 
 fn place(end: &mut usize, v: &Variable) -> Symbol {
     let at = align(*end, v.align);
-    *end = at + v.size;
+    *end = at.saturating_add(v.size);
     Symbol {
         space: Some(v.space),
         address: at as u64,
@@ -284,6 +309,12 @@ fn body<'a>(c: &mut Context<'a>, f: &'a Function, number: u32, layout: Layout, r
     c.base = base;
     c.base_q = base[2] + d;
     c.program.registers = [base[0] + p, base[1] + r, base[2] + d + 2 * q];
+    if c.program.registers.iter().any(|&n| n > REGISTERS) {
+        return Err(Problem::new(
+            f.line,
+            format!("{}: more than {REGISTERS} registers of a kind", f.name),
+        ));
+    }
     let registers = std::array::from_fn(|i| base[i]..c.program.registers[i]);
     c.function = f;
     c.number = number;
@@ -353,6 +384,7 @@ fn instruction(c: &mut Context, i: &Instruction) -> Result<(), String> {
         source: i.source,
     };
     let guard = i.guard.map(|(p, negated)| (c.base[0] + p, negated));
+    check::operands(i)?;
     let mut modifiers = Modifiers::new(&i.op);
     let m = &mut modifiers;
     let ops: Vec<(Op, Class)> = match i.op[0].as_str() {

@@ -3,6 +3,7 @@
 mod access;
 mod alu;
 mod bulk;
+mod check;
 mod context;
 mod control;
 mod lower;

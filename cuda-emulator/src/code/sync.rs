@@ -1,5 +1,6 @@
 //! Barriers, and what lanes of a warp do together.
 
+use super::check;
 use super::context::Context;
 use super::modifiers::Modifiers;
 use super::op::*;
@@ -149,6 +150,7 @@ fn matching(c: &mut Context, m: &mut Modifiers, o: &[Operand]) -> Result<Op, Str
         .ok_or("any or all is missing")?;
     let bytes = m.one_of(&[("b32", 4), ("b64", 8)]).ok_or("a type is missing")?;
     let [d, a, mask] = o else { return Err(operands(o)) };
+    check::exactly(a, 8 * bytes as u32)?;
     let a = c.slot(a, bytes)?;
     let mask = c.r(mask)?;
     let sync = match (all, d) {

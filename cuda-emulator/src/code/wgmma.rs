@@ -153,7 +153,9 @@ fn is_multiply(i: &Instruction) -> bool {
 /// The 32-bit registers among operands.
 fn registers(o: &Operand, out: &mut Vec<u32>) {
     match o {
-        Operand::Reg(Register { bank: Bank::R, index }) => out.push(*index),
+        Operand::Reg(Register {
+            bank: Bank::R, index, ..
+        }) => out.push(*index),
         Operand::Address(base, _) => registers(base, out),
         Operand::Indexed(a, b) | Operand::Pair(a, b) => {
             registers(a, out);
@@ -173,10 +175,12 @@ fn copied(i: &Instruction) -> Option<(u32, u32)> {
                 Operand::Reg(Register {
                     bank: Bank::R,
                     index: to,
+                    ..
                 }),
                 Operand::Reg(Register {
                     bank: Bank::R,
                     index: from,
+                    ..
                 }),
             ],
         ) => Some((*to, *from)),

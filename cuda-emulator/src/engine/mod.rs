@@ -96,6 +96,13 @@ pub struct Launch<'a> {
     pub params: &'a [u8],
 }
 
+/// Bytes of a module's variables: the host must hold them and what is known of each byte.
+const VARIABLES: usize = 1 << 28;
+/// Bytes of a module's constants, as hardware has it.
+const CONSTANTS: usize = 64 << 10;
+/// Bytes of shared memory that have an address.
+const SHARED: usize = 1 << 24;
+
 /// One emulated device.
 pub struct Engine {
     /// Its memory: allocate, free and copy through this.
@@ -130,7 +137,15 @@ impl Engine {
     /// Allocates and fills the module's variables.
     fn place(&mut self, ast: &ptx::Module, symbols: &mut BTreeMap<String, Symbol>) -> Result<(), LoadError> {
         let outside = |v: &&Variable| matches!(v.space, VariableSpace::Global | VariableSpace::Const);
+        let mut left = [VARIABLES, CONSTANTS];
         for v in ast.variables.iter().filter(outside) {
+            let left = &mut left[usize::from(v.space == VariableSpace::Const)];
+            let rest = left.checked_sub(v.size.next_multiple_of(v.align));
+            *left =
+                rest.ok_or_else(|| Problem::new(v.line, format!("{}: more memory than modules may have", v.name)))?;
+            if symbols.contains_key(&v.name) {
+                return Err(Problem::new(v.line, format!("the variable {} a second time", v.name)).into());
+            }
             if v.external {
                 return Err(Problem::new(v.line, format!("the variable {} is defined elsewhere", v.name)).into());
             }
@@ -139,7 +154,7 @@ impl Engine {
             } else {
                 Kind::Variable
             };
-            let address = self.memory.allocate(v.size.max(1) as u64, kind);
+            let address = self.memory.allocate_aligned(v.size.max(1) as u64, v.align as u64, kind);
             let address = address.ok_or_else(|| Problem::new(v.line, format!("no memory for {}", v.name)))?;
             symbols.insert(
                 v.name.clone(),
@@ -262,7 +277,9 @@ impl Kernel {
             param_bytes: program.param_bytes,
             static_shared: program.static_shared,
             local_bytes: program.local_bytes + program.stack_bytes,
-            max_threads: f.max_threads.map(|n| n.iter().product()),
+            max_threads: f
+                .max_threads
+                .map(|n| n.iter().fold(1, |all: u32, &n| all.saturating_mul(n))),
             required_block: f.required_threads,
             min_blocks: f.min_blocks,
             registers: None,
@@ -273,8 +290,8 @@ impl Kernel {
 
     /// Whether the launch is within what the kernel and any device allow.
     fn fits(&self, launch: &Launch) -> Result<(), String> {
-        let threads = launch.block.iter().map(|&n| u64::from(n)).product::<u64>();
-        let blocks = launch.grid.iter().map(|&n| u64::from(n)).product::<u64>();
+        let product = |list: [u32; 3]| list.iter().fold(1u64, |all, &n| all.saturating_mul(n.into()));
+        let (threads, blocks) = (product(launch.block), product(launch.grid));
         let limit = self.max_threads.unwrap_or(1024).min(1024);
         if threads == 0 || blocks == 0 {
             return Err(format!(
@@ -293,6 +310,9 @@ impl Kernel {
                 "blocks of {:?} threads, {:?} are required",
                 launch.block, self.required_block
             ));
+        }
+        if launch.dynamic_shared > SHARED - self.static_shared {
+            return Err(format!("{} bytes of dynamic shared memory", launch.dynamic_shared));
         }
         if launch.params.len() < self.param_bytes {
             return Err(format!(

@@ -26,7 +26,8 @@ impl Block<'_, '_> {
                 }
             };
             let f = &program.functions[number as usize];
-            if f.params.len() != call.arguments.len() || f.returns.len() != call.results.len() {
+            let same = |a: &[(u32, u32)], b: &[(u32, u32)]| a.iter().map(|p| p.1).eq(b.iter().map(|p| p.1));
+            if !same(&f.params, &call.arguments) || !same(&f.returns, &call.results) {
                 let message = format!("{} is called with other parameters than it has", f.name);
                 return Err(Cause::new(FaultKind::Undefined, lane as u32, message));
             }
@@ -85,9 +86,9 @@ impl Block<'_, '_> {
                     let format = self.text(w, lane, word(w, 0, 8));
                     let at = word(w, 1, 8);
                     let mut read = |source: print::Source| match source {
-                        print::Source::Argument(offset, bytes) => {
-                            self.peek(w, lane, at + offset, bytes).map(print::Value::Number)
-                        }
+                        print::Source::Argument(offset, bytes) => self
+                            .peek(w, lane, at.wrapping_add(offset), bytes)
+                            .map(print::Value::Number),
                         print::Source::Text(address) => Some(print::Value::Text(self.text(w, lane, address))),
                     };
                     let (line, count) = print::format(&format, &mut read);
@@ -116,7 +117,7 @@ impl Block<'_, '_> {
                 Some(byte) if byte != 0 => out.push(byte as u8),
                 _ => break,
             }
-            address += 1;
+            address = address.wrapping_add(1);
         }
         out
     }

@@ -94,7 +94,11 @@ impl Block<'_, '_> {
             }
             Op::IsSpace(to, a, space) => {
                 let value = w.d[*a as usize].0;
-                let p = (0..32).fold(0, |p, i| p | u32::from(space_of(value[i]) == *space) << i);
+                let place = |address| match space_of(address) {
+                    Space::Global if self.worker.is_constant(address) => Space::Const,
+                    place => place,
+                };
+                let p = (0..32).fold(0, |p, i| p | u32::from(place(value[i]) == *space) << i);
                 w.set_p(m, *to, p);
             }
             Op::ActiveMask(to) => w.set_r(m, *to, &[m; 32]),

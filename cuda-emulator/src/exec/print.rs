@@ -19,6 +19,9 @@ pub enum Value {
 /// Reads a source; none where it cannot be read.
 pub type Read<'a> = dyn FnMut(Source) -> Option<Value> + 'a;
 
+/// The most that a width or a precision counts for: no number has more digits, and what is beyond would only be padding.
+const WIDEST: usize = 1 << 12;
+
 /// Formats one call. Arguments lie in the block one after another, each aligned to its size; floats are doubles.
 /// Returns the text and the number of arguments (what the device's `printf` returns), or -1 where one cannot be read.
 pub fn format(text: &[u8], read: &mut Read) -> (Vec<u8>, i32) {
@@ -66,23 +69,25 @@ pub fn format(text: &[u8], read: &mut Read) -> (Vec<u8>, i32) {
             }
             let mut n = 0i32;
             while let Some(d) = text.get(*i).filter(|c| c.is_ascii_digit()) {
-                n = n.wrapping_mul(10).wrapping_add(i32::from(d - b'0'));
+                n = n.saturating_mul(10).saturating_add(i32::from(d - b'0'));
                 *i += 1;
             }
             n
         };
         let width = number(&mut i, &mut next);
         spec.left |= width < 0;
-        spec.width = width.unsigned_abs() as usize;
+        spec.width = (width.unsigned_abs() as usize).min(WIDEST);
         if text.get(i) == Some(&b'.') {
             i += 1;
-            spec.precision = usize::try_from(number(&mut i, &mut next)).ok();
+            spec.precision = usize::try_from(number(&mut i, &mut next)).ok().map(|n| n.min(WIDEST));
         }
         let mut bytes = 4;
+        // An argument of `%hd` is passed as an int, and only its lower half is shown.
+        let mut halves = 0;
         while let Some(&c) = text.get(i) {
             match c {
                 b'l' | b'j' | b'z' | b't' => bytes = 8,
-                b'h' => {}
+                b'h' => halves += 1,
                 _ => break,
             }
             i += 1;
@@ -102,6 +107,15 @@ pub fn format(text: &[u8], read: &mut Read) -> (Vec<u8>, i32) {
             }
         };
         let Some(value) = value else { return (out, -1) };
+        let is_signed = matches!(conversion, b'd' | b'i');
+        let value = match (halves, conversion) {
+            (0, _) => value,
+            (1, _) if is_signed => value as i16 as u64,
+            (_, _) if is_signed => value as i8 as u64,
+            (1, b'u' | b'o' | b'x' | b'X') => u64::from(value as u16),
+            (_, b'u' | b'o' | b'x' | b'X') => u64::from(value as u8),
+            _ => value,
+        };
         if conversion == b's' {
             let Some(Value::Text(mut text)) = read(Source::Text(value)) else {
                 return (out, -1);

@@ -125,14 +125,20 @@ impl Device {
 
     /// Allocates; the content is poison (0xCB) and uninitialised. None: out of memory.
     pub fn allocate(&mut self, bytes: u64, kind: Kind) -> Option<u64> {
+        self.allocate_aligned(bytes, RED_ZONE, kind)
+    }
+
+    /// The same at a multiple of a power of two, up to half a page (32 KB).
+    pub fn allocate_aligned(&mut self, bytes: u64, align: u64, kind: Kind) -> Option<u64> {
+        let before = RED_ZONE.max(align);
         if bytes > self.capacity - self.used {
             return None;
         }
         let (data, init) = (Bytes::new(bytes as usize)?, Bytes::new(bytes as usize)?);
         // SAFETY: within the allocation made above.
         unsafe { data.data.write_bytes(POISON, POISONED.min(bytes as usize)) };
-        let address = DEVICE_BASE + self.pages.len() as u64 * PAGE + RED_ZONE;
-        let pages = (bytes + 2 * RED_ZONE).div_ceil(PAGE) as usize;
+        let address = DEVICE_BASE + self.pages.len() as u64 * PAGE + before;
+        let pages = (before + bytes + RED_ZONE).div_ceil(PAGE) as usize;
         self.slabs.push(Slab {
             what: Allocation {
                 address,

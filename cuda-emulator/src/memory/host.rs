@@ -35,7 +35,8 @@ impl Device {
     /// # Errors
     /// Outside a live allocation.
     pub fn fill(&mut self, address: u64, pattern: &[u8], count: u64) -> Result<(), Misuse> {
-        let bytes = count * pattern.len() as u64;
+        // More than there can be is outside of every allocation.
+        let bytes = count.saturating_mul(pattern.len() as u64);
         let (slab, offset) = self.host_place(address, bytes)?;
         // SAFETY: the range lies in a live allocation; `init` is as long as `data` where it is not null.
         unsafe {

@@ -193,7 +193,7 @@ impl Worker<'_> {
         let mut shape = shape(mask, addresses, bytes);
         let first = mask.trailing_zeros() as usize;
         if let Shape::Row(_, n) = shape
-            && addresses[first] + n as u64 * u64::from(bytes) > block.shared.bytes as u64
+            && addresses[first].saturating_add(n as u64 * u64::from(bytes)) > block.shared.bytes as u64
         {
             shape = Shape::Scattered;
         }
@@ -233,7 +233,7 @@ impl Worker<'_> {
         let mut shape = shape(mask, addresses, bytes);
         let first = mask.trailing_zeros() as usize;
         if let Shape::Row(_, n) = shape
-            && addresses[first] + n as u64 * u64::from(bytes) > block.shared.bytes as u64
+            && addresses[first].saturating_add(n as u64 * u64::from(bytes)) > block.shared.bytes as u64
         {
             shape = Shape::Scattered;
         }

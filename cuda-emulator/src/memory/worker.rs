@@ -143,6 +143,12 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Whether an address lies in a constant variable.
+    pub fn is_constant(&self, address: u64) -> bool {
+        let found = self.device.find(address);
+        found.is_some_and(|a| a.live && a.kind == super::device::Kind::Constant)
+    }
+
     /// Loads. Lanes outside the mask of `out` keep what they have or not.
     ///
     /// # Errors

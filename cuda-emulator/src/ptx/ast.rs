@@ -22,6 +22,8 @@ pub struct Register {
     pub bank: Bank,
     /// Index.
     pub index: u32,
+    /// Bits it is declared with: 1 for a predicate, 8, 16 and 32 share a bank.
+    pub bits: u32,
 }
 
 /// One operand.
@@ -134,7 +136,7 @@ pub struct Variable {
     pub element: usize,
     /// Bytes.
     pub size: usize,
-    /// The first elements; the rest is zero.
+    /// The first elements, in the order of memory; the rest is zero.
     pub init: Vec<Initial>,
     /// Declared `.extern`: for shared memory, the dynamic array.
     pub external: bool,

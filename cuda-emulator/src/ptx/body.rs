@@ -6,6 +6,13 @@ use super::lexer::Token;
 use super::parser::{Cursor, params, space_of, type_bytes, variables};
 use std::collections::HashMap;
 
+/// Registers of a bank that a kernel may have, with all that it calls. A warp of the emulator holds them all.
+pub const REGISTERS: u32 = 1 << 16;
+/// Braces around a statement.
+const SCOPES: usize = 256;
+/// Operands within operands; no instruction has more than a vector in a list.
+const OPERANDS: u32 = 8;
+
 /// Names declared between one pair of braces.
 #[derive(Default)]
 struct Scope {
@@ -28,6 +35,8 @@ struct Body<'a> {
     /// `.branchtargets`: name, labels, scopes.
     lists: Vec<(String, Vec<String>, Vec<u32>, u32)>,
     source: Source,
+    /// Operands around the one that is read.
+    depth: u32,
 }
 
 /// Reads up to the closing brace of the function.
@@ -41,6 +50,7 @@ pub(super) fn read(cursor: &mut Cursor, f: &mut Function) -> Result<(), Problem>
         jumps: Vec::new(),
         lists: Vec::new(),
         source: Source::default(),
+        depth: 0,
     };
     while !body.scopes.is_empty() {
         body.statement()?;
@@ -48,15 +58,18 @@ pub(super) fn read(cursor: &mut Cursor, f: &mut Function) -> Result<(), Problem>
     body.resolve()
 }
 
-fn bank_of(name: &str) -> Option<Bank> {
+/// The bank of a type and its bits.
+fn bank_of(name: &str) -> Option<(Bank, u32)> {
     if name == "pred" {
-        return Some(Bank::P);
+        return Some((Bank::P, 1));
     }
-    Some(match type_bytes(name)? {
+    let bytes = type_bytes(name)?;
+    let bank = match bytes {
         8 => Bank::D,
         16 => Bank::Q,
         _ => Bank::R,
-    })
+    };
+    Some((bank, 8 * bytes as u32))
 }
 
 impl Body<'_> {
@@ -71,6 +84,9 @@ impl Body<'_> {
             return Ok(());
         }
         if self.cursor.eat('{') {
+            if self.scopes.len() >= SCOPES {
+                return Err(Problem::new(line, format!("more than {SCOPES} scopes, one in another")));
+            }
             self.scopes_seen += 1;
             self.scopes.push(Scope {
                 number: self.scopes_seen,
@@ -166,23 +182,27 @@ impl Body<'_> {
 
     fn registers(&mut self, line: u32) -> Result<(), Problem> {
         let ty = self.cursor.dot()?;
-        let bank = bank_of(&ty).ok_or_else(|| Problem::new(line, format!("the register type .{ty}")))?;
+        let (bank, bits) = bank_of(&ty).ok_or_else(|| Problem::new(line, format!("the register type .{ty}")))?;
         loop {
             let name = self.cursor.word()?;
             let index = self.f.registers[bank as usize];
-            let first = Register { bank, index };
+            let first = Register { bank, index, bits };
             let Some(scope) = self.scopes.last_mut() else {
                 return Ok(());
             };
             let mut count = 1;
             if self.cursor.eat('<') {
-                count = self.cursor.int()? as u32;
+                count = self.cursor.small()?;
                 self.cursor.want('>')?;
                 scope.ranges.push((name, count, first));
             } else {
                 scope.names.insert(name, first);
             }
-            self.f.registers[bank as usize] += count;
+            let all = index.saturating_add(count);
+            if all > REGISTERS {
+                return Err(Problem::new(line, format!("more than {REGISTERS} registers of a kind")));
+            }
+            self.f.registers[bank as usize] = all;
             if !self.cursor.eat(',') {
                 return Ok(());
             }
@@ -190,14 +210,14 @@ impl Body<'_> {
     }
 
     fn location(&mut self) -> Result<(), Problem> {
-        let file = self.cursor.int()? as u32;
-        let line = self.cursor.int()? as u32;
+        let file = self.cursor.small()?;
+        let line = self.cursor.small()?;
         self.cursor.int()?;
         let mut inlined_at = (0, 0);
         while self.cursor.eat(',') {
             match self.cursor.word()?.as_str() {
                 "inlined_at" => {
-                    inlined_at = (self.cursor.int()? as u32, self.cursor.int()? as u32);
+                    inlined_at = (self.cursor.small()?, self.cursor.small()?);
                     self.cursor.int()?;
                 }
                 _ => {
@@ -288,6 +308,19 @@ impl Body<'_> {
     }
 
     fn operand(&mut self, line: u32) -> Result<Operand, Problem> {
+        if self.depth == OPERANDS {
+            return Err(Problem::new(
+                line,
+                format!("more than {OPERANDS} operands, one in another"),
+            ));
+        }
+        self.depth += 1;
+        let operand = self.any_operand(line);
+        self.depth -= 1;
+        operand
+    }
+
+    fn any_operand(&mut self, line: u32) -> Result<Operand, Problem> {
         let first = match self.cursor.take()? {
             Token::Punct('{') => Operand::Vector(self.operands('}', line)?),
             Token::Punct('(') => Operand::List(self.operands(')', line)?),

@@ -125,10 +125,14 @@ fn fraction_len(bytes: &[u8]) -> usize {
 fn number(text: &str) -> Option<Token> {
     let lower = text.to_ascii_lowercase();
     if let Some(hex) = lower.strip_prefix("0f") {
-        return Some(Token::F32(u32::from_str_radix(hex, 16).ok()?));
+        return Some(Token::F32(
+            u32::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 8)?,
+        ));
     }
     if let Some(hex) = lower.strip_prefix("0d") {
-        return Some(Token::F64(u64::from_str_radix(hex, 16).ok()?));
+        return Some(Token::F64(
+            u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 16)?,
+        ));
     }
     if lower.contains('.') {
         return Some(Token::F64(lower.parse::<f64>().ok()?.to_bits()));

@@ -8,6 +8,7 @@ mod parser;
 mod tests;
 
 pub use ast::*;
+pub use body::REGISTERS;
 pub use parser::parse;
 
 /// What cannot be read, and where.

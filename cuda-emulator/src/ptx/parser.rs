@@ -37,7 +37,7 @@ pub fn parse(source: &str) -> Result<Module, Problem> {
                 continue;
             }
             "file" => {
-                let number = cursor.int()? as u32;
+                let number = cursor.small()?;
                 if let Token::Text(name) = cursor.take()? {
                     module.files.insert(number, name);
                 }
@@ -119,13 +119,26 @@ pub(super) fn type_bytes(name: &str) -> Option<usize> {
     })
 }
 
+/// Bytes of one variable.
+const BYTES: usize = 1 << 28;
+/// Initial values, those that braces leave out among them.
+const INITIAL: usize = 1 << 22;
+/// The largest alignment.
+const ALIGN: u64 = 1 << 15;
+
 /// Variables of one declaration, without the closing semicolon.
 pub(super) fn variables(cursor: &mut Cursor, space: VariableSpace, external: bool) -> Result<Vec<Variable>, Problem> {
     let line = cursor.line();
-    let (mut align, mut vector, mut element) = (None, 1, None);
+    let (mut align, mut vector, mut ty) = (None, 1, None);
     while let Some(word) = cursor.eat_dot() {
         match word.as_str() {
-            "align" => align = Some(cursor.int()? as usize),
+            "align" => {
+                let bytes = cursor.int()?;
+                if !bytes.is_power_of_two() || bytes > ALIGN {
+                    return Err(Problem::new(line, format!("the alignment {bytes}")));
+                }
+                align = Some(bytes as usize);
+            }
             "v2" => vector = 2,
             "v4" => vector = 4,
             "v8" => vector = 8,
@@ -137,39 +150,48 @@ pub(super) fn variables(cursor: &mut Cursor, space: VariableSpace, external: boo
                     cursor.take()?;
                 }
             }
-            name => element = Some(type_bytes(name).ok_or_else(|| unknown(line, name))?),
+            _ => ty = Some(word),
         }
     }
-    let element = element.ok_or_else(|| Problem::new(line, "a variable without a type"))?;
+    let ty = ty.ok_or_else(|| Problem::new(line, "a variable without a type"))?;
+    let element = type_bytes(&ty).ok_or_else(|| unknown(line, &ty))?;
     let mut list = Vec::new();
     loop {
         let name = cursor.word()?;
-        let mut count = vector;
-        let mut open = false;
+        // How often each level repeats the one below, the innermost last; none for `[]`.
+        let mut levels = Vec::new();
         while cursor.eat('[') {
             if cursor.eat(']') {
-                open = true;
+                levels.push(None);
             } else {
-                count *= cursor.int()? as usize;
+                levels.push(Some(cursor.int()?));
                 cursor.want(']')?;
             }
         }
+        if vector > 1 {
+            levels.push(Some(vector as u64));
+        }
+        if levels.iter().skip(1).any(Option::is_none) {
+            return Err(Problem::new(line, format!("an inner dimension of {name} is missing")));
+        }
         let mut init = Vec::new();
         if cursor.eat('=') {
-            initialiser(cursor, element, &mut init)?;
+            initialiser(cursor, &ty, &levels, &mut init)?;
         }
-        if open {
-            count *= if external { 0 } else { init.len().max(1) };
+        if let [None, below @ ..] = levels.as_slice() {
+            levels[0] = Some(match elements(below) {
+                _ if external => 0,
+                Some(n @ 1..) => init.len().div_ceil(n) as u64,
+                _ => 0,
+            });
         }
-        let align = align.unwrap_or(element * vector);
-        let size = element * count;
-        if init.len() * element > size {
-            return Err(Problem::new(line, format!("more initial values than {name} holds")));
-        }
+        let size = elements(&levels).and_then(|n| n.checked_mul(element));
+        let size = size.filter(|&bytes| bytes <= BYTES);
+        let size = size.ok_or_else(|| Problem::new(line, format!("{name} has more than {BYTES} bytes")))?;
         list.push(Variable {
             name,
             space,
-            align,
+            align: align.unwrap_or(element * vector),
             element,
             size,
             init,
@@ -182,25 +204,76 @@ pub(super) fn variables(cursor: &mut Cursor, space: VariableSpace, external: boo
     }
 }
 
-fn initialiser(cursor: &mut Cursor, element: usize, out: &mut Vec<Initial>) -> Result<(), Problem> {
-    if cursor.eat('{') {
-        while !cursor.eat('}') {
-            initialiser(cursor, element, out)?;
-            cursor.eat(',');
-        }
-        return Ok(());
-    }
+/// Elements of an array of these dimensions; none where there are too many, or one is not known.
+fn elements(levels: &[Option<u64>]) -> Option<usize> {
+    let all = levels.iter().try_fold(1u64, |n, level| n.checked_mul((*level)?));
+    usize::try_from(all?).ok()
+}
+
+/// The initial value of an array of these dimensions, or of one element. What a brace leaves out is zero.
+fn initialiser(cursor: &mut Cursor, ty: &str, levels: &[Option<u64>], out: &mut Vec<Initial>) -> Result<(), Problem> {
     let line = cursor.line();
+    let [level, below @ ..] = levels else {
+        out.push(initial_value(cursor, ty)?);
+        return Ok(());
+    };
+    cursor.want('{')?;
+    let each = elements(below).filter(|&n| n <= BYTES);
+    let each = each.ok_or_else(|| Problem::new(line, "an array that is too large"))?;
+    let mut count = 0;
+    while !cursor.eat('}') {
+        if level.is_some_and(|n| count == n) {
+            return Err(Problem::new(line, "more initial values than the array holds"));
+        }
+        let start = out.len();
+        initialiser(cursor, ty, below, out)?;
+        count += 1;
+        // Only what is followed by more has to be filled up.
+        if !cursor.at('}') {
+            cursor.want(',')?;
+            if start + each > INITIAL {
+                return Err(Problem::new(line, "an array that is too large"));
+            }
+            out.resize(start + each, Initial::Bits(0));
+        }
+    }
+    // The last one of an array whose length is told by them.
+    if level.is_none() && !out.is_empty() {
+        if out.len().div_ceil(each.max(1)) * each > INITIAL {
+            return Err(Problem::new(line, "an array that is too large"));
+        }
+        out.resize(count as usize * each, Initial::Bits(0));
+    }
+    Ok(())
+}
+
+/// The initial value of one element.
+fn initial_value(cursor: &mut Cursor, ty: &str) -> Result<Initial, Problem> {
+    let line = cursor.line();
+    let mismatch = |what: &str| Problem::new(line, format!("{what} as the initial value of a variable of type .{ty}"));
+    let (wide, float) = (matches!(ty, "b64" | "u64" | "s64"), matches!(ty, "f32" | "f64"));
     let negative = cursor.eat('-');
-    let value = match cursor.take()? {
-        Token::Int(v) => Initial::Bits(if negative { v.wrapping_neg() } else { v }),
-        Token::F32(v) => Initial::Bits(if element == 8 {
-            f64::from(f32::from_bits(v)).to_bits()
-        } else {
-            v.into()
-        }),
-        Token::F64(v) if element == 8 => Initial::Bits(v),
-        Token::F64(v) => Initial::Bits((f64::from_bits(v) as f32).to_bits().into()),
+    Ok(match cursor.take()? {
+        Token::Int(v) if !float => Initial::Bits(if negative { v.wrapping_neg() } else { v }),
+        Token::Int(_) => return Err(mismatch("a whole number")),
+        Token::F32(_) | Token::F64(_) if !float => return Err(mismatch("a fraction")),
+        Token::F32(v) => {
+            let v = v ^ u32::from(negative) << 31;
+            Initial::Bits(if ty == "f64" {
+                f64::from(f32::from_bits(v)).to_bits()
+            } else {
+                v.into()
+            })
+        }
+        Token::F64(v) => {
+            let v = v ^ u64::from(negative) << 63;
+            Initial::Bits(if ty == "f64" {
+                v
+            } else {
+                (f64::from_bits(v) as f32).to_bits().into()
+            })
+        }
+        Token::Word(_) if negative || !wide => return Err(mismatch("an address")),
         Token::Word(word) => {
             let generic = word == "generic" && cursor.eat('(');
             let symbol = if generic { cursor.word()? } else { word };
@@ -215,15 +288,7 @@ fn initialiser(cursor: &mut Cursor, element: usize, out: &mut Vec<Initial>) -> R
             }
         }
         other => return Err(Problem::new(line, format!("the initial value {other:?}"))),
-    };
-    if let (true, Initial::Address { .. }) = (element != 8, &value) {
-        return Err(Problem::new(
-            line,
-            "an address in an initialiser of elements that are not 64-bit",
-        ));
-    }
-    out.push(value);
-    Ok(())
+    })
 }
 
 fn function(cursor: &mut Cursor, entry: bool) -> Result<Function, Problem> {
@@ -257,7 +322,7 @@ fn attributes(cursor: &mut Cursor, f: &mut Function) -> Result<(), Problem> {
         match word.as_str() {
             "maxntid" => f.max_threads = Some(extent(cursor)?),
             "reqntid" => f.required_threads = Some(extent(cursor)?),
-            "minnctapersm" => f.min_blocks = Some(cursor.int()? as u32),
+            "minnctapersm" => f.min_blocks = Some(cursor.small()?),
             "maxnreg" | "maxclusterrank" => {
                 cursor.int()?;
             }
@@ -281,7 +346,7 @@ fn extent(cursor: &mut Cursor) -> Result<[u32; 3], Problem> {
     let mut out = [1; 3];
     for (i, value) in out.iter_mut().enumerate() {
         if i == 0 || cursor.eat(',') {
-            *value = cursor.int()? as u32;
+            *value = cursor.small()?;
         }
     }
     Ok(out)
@@ -380,6 +445,15 @@ impl Cursor {
             Token::Int(v) => Ok(v),
             other => Err(Problem::new(line, format!("{other:?} where a number was expected"))),
         }
+    }
+
+    /// A number of 32 bits.
+    pub fn small(&mut self) -> Result<u32, Problem> {
+        let line = self.line();
+        let value = self.int()?;
+        value
+            .try_into()
+            .map_err(|_| Problem::new(line, format!("the number {value}")))
     }
 
     /// An optional `+n`, `-n` or `+-n`.

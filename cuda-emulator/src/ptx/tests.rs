@@ -42,6 +42,71 @@ fn initialisers() {
 }
 
 #[test]
+fn initialisers_of_negative_numbers_and_of_arrays_of_arrays() {
+    // As NVIDIA's assembler lays them out.
+    let m = parse(&format!(
+        "{HEAD}.global .f32 a = -1.5;\n.global .f64 b = -1.5;\n.global .b8 c[2][3] = {{{{1}}, {{4,5,6}}}};\n\
+         .global .v4 .f32 d[2] = {{{{1.0}}, {{2.0}}}};\n.global .b8 e[][3] = {{{{1}},{{4,5}}}};"
+    ))
+    .unwrap();
+    let init = |n: usize, values: &[u64]| {
+        let values: Vec<Initial> = values.iter().map(|v| Initial::Bits(*v)).collect();
+        assert_eq!(m.variables[n].init, values, "{}", m.variables[n].name);
+    };
+    init(0, &[0xbfc0_0000]);
+    init(1, &[0xbff8_0000_0000_0000]);
+    init(2, &[1, 0, 0, 4, 5, 6]);
+    init(3, &[0x3f80_0000, 0, 0, 0, 0x4000_0000]);
+    init(4, &[1, 0, 0, 4, 5, 0]);
+    assert_eq!((m.variables[3].size, m.variables[4].size), (32, 6));
+}
+
+#[test]
+fn declarations_that_cannot_be_are_refused() {
+    for (text, what) in [
+        (".global .f32 x = 1;", "a whole number"),
+        (".global .u32 x = 1.5;", "a fraction"),
+        (".global .f16 x = 1.0;", "a fraction"),
+        (".global .b32 x = y;", "an address"),
+        (".global .b32 x = {1};", "'{'"),
+        (".global .b8 g[2][3] = {1,2,3,4,5,6};", "'{'"),
+        (".global .b8 g[2][3] = {{1,2,3,4},{5}};", "more initial values"),
+        (".global .b8 g[2] = {1,2,3};", "more initial values"),
+        (".global .b8 g[2][];", "inner dimension"),
+        (".global .align 3 .b8 g[4];", "alignment 3"),
+        (".global .align 9223372036854775808 .b8 g[4];", "alignment"),
+        (".global .b8 g[18446744073709551615][3];", "bytes"),
+        (".global .b64 g[9223372036854775807];", "bytes"),
+        (".global .b8 g[2][134217728] = {{1},{2}};", "too large"),
+        (".func f(.param .b8 p[9223372036854775807]) { ret; }", "bytes"),
+        (".entry k() .maxntid 4294967296 { ret; }", "the number 4294967296"),
+        (".entry k() { .reg .b32 %r<4294967297>; ret; }", "the number 4294967297"),
+        (".entry k() { .reg .b32 %r<4294967295>; ret; }", "registers"),
+        (".global .f32 x = 0f1;", "the number 0f1"),
+    ] {
+        let e = parse(&format!("{HEAD}{text}")).unwrap_err();
+        assert!(e.line == 4 && e.message.contains(what), "{text}: {e:?}");
+    }
+}
+
+#[test]
+fn what_is_nested_too_deep_is_refused() {
+    let many = |s: &str| s.repeat(1_000_000);
+    for text in [
+        format!("mov.b32 x, {};", many("{")),
+        format!("mov.b32 x, {};", many("(")),
+        format!("ld.b32 x, {};", many("[")),
+        format!("mov.b32 x, {};", many("1|")),
+        many("{"),
+    ] {
+        let e = parse(&format!("{HEAD}.entry k() {{ {text}")).unwrap_err();
+        assert!(e.message.contains("one in another"), "{}", e.message);
+    }
+    let e = parse(&format!("{HEAD}.global .b8 x[2] = {}", many("{"))).unwrap_err();
+    assert!(e.message.contains("initial value"), "{}", e.message);
+}
+
+#[test]
 fn numbers() {
     let f = body(
         ".reg .b32 %r<2>; mov.u32 %r1, 0x1F; mov.u32 %r1, 017; mov.u32 %r1, 0b101; mov.u32 %r1, -3; mov.f32 %r1, 0fBF800000;",

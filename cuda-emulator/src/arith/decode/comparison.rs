@@ -114,7 +114,12 @@ pub(super) fn convert(m: &mut Modifiers) -> Found {
         && (to != Type::Tf32 || from == Type::F32)
         && (direction != Some(Round::Away) || to == Type::Tf32)
         && (short || (clamp != Clamp::Relu && overflow == Overflow::Infinity))
-        && (subnormals == Subnormals::Keep || to == Type::F32 || from == Type::F32);
+        && (clamp != Clamp::Saturate
+            || ![to, from]
+                .iter()
+                .any(|&ty| matches!(ty, Type::Bf16 | Type::Tf32) || packed(ty)))
+        && (subnormals == Subnormals::Keep || to == Type::F32 || from == Type::F32)
+        && (subnormals == Subnormals::Keep || !(packed(to) || to == Type::Tf32));
     if !fine {
         return Err(format!(
             "conversion from {from:?} to {to:?} with these modifiers is not implemented"

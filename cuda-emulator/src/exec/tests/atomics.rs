@@ -3,15 +3,25 @@ use super::*;
 /// One thread applies an operation to the first 64 bits; the old value goes to the next.
 fn one(op: &str, old: u64, b: u64, c: u64) -> (u64, u64) {
     let wide = op.contains("64");
-    let register = |n: u32| if wide { format!("%d{n}") } else { format!("%r{n}") };
+    let short = op.ends_with("16");
+    let bank = match (wide, short) {
+        (true, _) => "d",
+        (_, true) => "h",
+        _ => "r",
+    };
+    let register = |n: u32| format!("%{bank}{n}");
     let cas = if op.starts_with("cas") {
         format!(", {}", register(3))
     } else {
         String::new()
     };
-    let ty = if wide { "b64" } else { "b32" };
+    let ty = match (wide, short) {
+        (true, _) => "b64",
+        (_, true) => "b16",
+        _ => "b32",
+    };
     let t = Test::new(&format!(
-        "mov.b64 %d2, {b}; mov.b64 %d3, {c}; mov.b64 {{%r2, _}}, %d2; mov.b64 {{%r3, _}}, %d3; atom.global.{op} {}, [%out], {}{cas}; st.global.{ty} [%out+8], {};",
+        "mov.b64 %d2, {b}; mov.b64 %d3, {c}; mov.b64 {{%r2, _}}, %d2; mov.b64 {{%r3, _}}, %d3; mov.b32 {{%h2, _}}, %r2; mov.b32 {{%h3, _}}, %r3; atom.global.{op} {}, [%out], {}{cas}; st.global.{ty} [%out+8], {};",
         register(1),
         register(2),
         register(1)

@@ -142,3 +142,24 @@ fn assertions() {
     assert_eq!((f.kind, f.thread), (FaultKind::Assert, [5, 0, 0]));
     assert_eq!(f.message, "x>0:77: x>0: assertion `x>0` failed");
 }
+
+#[test]
+fn parameters_of_calls_are_used_within_their_bounds() {
+    for text in [
+        "st.param.b32 [p+8], %me;",
+        "st.param.b32 [p+-4], %me;",
+        "st.param.b64 [p+4], %d1;",
+        "st.param.v2.b32 [p+4], {%r1, %r2};",
+        "ld.param.b32 %r1, [q+4];",
+        "st.param.b32 [p+2], %me;",
+        "st.param.b16 [p+1], %h1;",
+    ] {
+        let body = format!("{{ .param .align 8 .b8 p[8]; .param .b32 q; {text} call (q), f, (p); }}");
+        let f = ".func (.param .b32 r) f(.param .align 8 .b8 s[8]) { ret; }";
+        let e = Test::new(&body).outside(f).load_error();
+        assert!(e.contains("of the parameter"), "{text}: {e}");
+    }
+    let f = ".func f(.param .b32 s) { .reg .b64 %b; .reg .b32 %a; mov.u64 %b, 0; ld.param.b32 %a, [%b]; ret; }";
+    let e = Test::new("{ .param .b32 p; call f, (p); }").outside(f).load_error();
+    assert!(e.contains("other than its name"), "{e}");
+}

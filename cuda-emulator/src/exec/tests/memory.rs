@@ -173,6 +173,60 @@ fn parameters_of_the_kernel_by_address() {
 }
 
 #[test]
+fn constants_are_told_from_other_memory_by_their_address() {
+    let t = Test::new(
+        "mov.u64 %d1, c; mov.u64 %d2, g; isspacep.const %p1, %d1; isspacep.global %p2, %d1; isspacep.const %p3, %d2; isspacep.global %p4, %d2;\n\
+         selp.u32 %r1, 1, 0, %p1; selp.u32 %r2, 1, 0, %p2; selp.u32 %r3, 1, 0, %p3; selp.u32 %r4, 1, 0, %p4; st.global.v4.u32 [%out], {%r1, %r2, %r3, %r4};",
+    );
+    let outside = ".const .u32 c; .global .u32 g;";
+    assert_eq!(t.outside(outside).block(1).words(4).ok(), [1, 0, 0, 1]);
+}
+
+#[test]
+fn variables_lie_at_multiples_of_their_alignment() {
+    for align in [256u32, 512, 4096, 32768] {
+        let t = Test::new("mov.u64 %d1, g; cvt.u32.u64 %r1, %d1; st.global.u32 [%out], %r1;");
+        let outside = format!(".global .u32 other; .global .align {align} .b8 g[4];");
+        assert_eq!(t.outside(&outside).block(1).ok()[0] % align, 0);
+    }
+}
+
+#[test]
+fn sizes_beyond_the_hardwares_are_refused() {
+    for (body, outside, what) in [
+        (".shared .b8 s[49153];", "", "shared memory"),
+        ("mov.u32 %r1, s;", ".shared .b8 s[49153];", "shared memory"),
+        (".shared .b8 s[49152]; .shared .b8 t[1];", "", "shared memory"),
+        (".local .b8 s[524289];", "", "local memory"),
+        (".local .b8 s[268435456]; .local .b8 t[268435456];", "", "local memory"),
+        ("", ".entry j(.param .b8 p[32765]) { ret; }", "parameters"),
+        ("{ .param .b8 p[262145]; }", "", "parameters of calls"),
+        ("", ".const .b8 c[65537];", "more memory"),
+        ("", ".global .b8 a[268435456]; .global .b8 b[1];", "more memory"),
+        ("", ".global .u32 a; .global .u32 a;", "a second time"),
+        (
+            ".reg .b32 %x<60000>; .reg .b64 %y<30000>; .reg .b128 %z<30000>;",
+            "",
+            "registers",
+        ),
+    ] {
+        let e = Test::new(body).outside(outside).load_error();
+        assert!(e.contains(what), "{body}{outside}: {e}");
+    }
+}
+
+#[test]
+fn addresses_of_shared_memory_that_wrap_are_outside() {
+    for text in [
+        "mov.u64 %d1, 0; ld.shared.u32 %r1, [%d1+-4];",
+        "cvt.u64.u32 %d1, %me; mul.lo.u64 %d1, %d1, 4; st.shared.u32 [%d1+-4], 1;",
+        "mov.u64 %d1, 0; atom.shared.add.u32 %r1, [%d1+-4], 1;",
+    ] {
+        assert_eq!(Test::new(text).kind(), FaultKind::OutOfBounds, "{text}");
+    }
+}
+
+#[test]
 fn copies_to_shared_memory() {
     let t = |how: &str| {
         Test::new(&format!(

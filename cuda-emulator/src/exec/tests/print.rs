@@ -45,9 +45,21 @@ fn as_c_prints() {
     assert_eq!(show("%c%c%%", &[u64::from(b'a') | u64::from(b'b') << 32]), "ab%");
     assert_eq!(show("%p", &[0x1234]), "0x1234");
     assert_eq!(show("%*d", &[4 | 7 << 32]), "   7");
+    assert_eq!(
+        show("%hd %hu %hhd %hhx", &[0x1_8000 | 0x1_8000 << 32, 0x1ff | 0x1ff << 32]),
+        "-32768 32768 -1 ff"
+    );
 }
 
 #[test]
 fn what_cannot_be_read_ends_the_text() {
     assert_eq!(show("a%d%d%d", &[1]), "a10");
+}
+
+#[test]
+fn widths_and_precisions_have_an_end() {
+    for text in ["%2147483647d", "%99999999999d", "%.2147483647d", "%.99999999f"] {
+        let len = show(text, &[0]).len();
+        assert!((4096..=4098).contains(&len), "{text}: {len}");
+    }
 }
