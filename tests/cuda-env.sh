@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
-target=${CARGO_TARGET_DIR:-$root/target}
+target=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
 
 home=$(cuda-src/toolchain.sh)
 CUDA_HOME=$home cuda-src/build.sh "$target/cuda-kernels" >&2
@@ -23,6 +23,8 @@ ln -sf ../release/libcuda_emulator.so "$library/libcuda.so"
 printf 'export CUDA_HOME=%q\n' "$home"
 # For the emulator's own tests: they compile planted bugs, and have the assembler accept what they wrote by hand.
 printf 'export NVCC=%q PTXAS=%q\n' "$home/bin/nvcc" "$home/bin/ptxas"
+# What needs a driver fails without one, instead of passing with a word of it.
+printf 'export PROXIMAL_CUDA_REQUIRED=1\n'
 # For the tests of the machine code.
 printf 'export PROXIMAL_CUDA_BUILT=%q\n' "$target/cuda-kernels"
 printf 'export PROXIMAL_CUDA_CACHE=%q\n' "$target/cuda-cache"

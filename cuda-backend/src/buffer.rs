@@ -23,14 +23,14 @@ impl Index {
         Ok(Self { device, host })
     }
 
-    /// Other values, in the same memory if they fit.
+    /// Other values, in the same memory if they fit; none after an error.
     pub(crate) fn refill<E: Element>(&mut self, b: &Cuda<E>, values: &[u32]) -> Result<(), Error> {
         if values.len() > self.device.len() {
             *self = Self::new(b, values)?;
             return Ok(());
         }
-        self.device.write(b, values)?;
         self.host.clear();
+        self.device.write(b, values)?;
         self.host.extend_from_slice(values);
         Ok(())
     }

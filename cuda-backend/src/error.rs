@@ -46,6 +46,13 @@ pub enum Error {
         /// Blocks asked for in x, y and z.
         grid: [usize; 3],
     },
+    /// A matrix that is too large for the kernels.
+    Size {
+        /// The kernel.
+        kernel: String,
+        /// Rows, columns or numbers of it.
+        size: usize,
+    },
     /// Kernels could not be compiled or found.
     Kernels(Arc<str>),
 }
@@ -75,6 +82,9 @@ impl fmt::Display for Error {
                     f,
                     "CUDA: {kernel}: a grid of {grid:?} blocks is beyond what a launch takes"
                 )
+            }
+            Self::Size { kernel, size } => {
+                write!(f, "CUDA: {kernel}: sizes up to {} are expected, found {size}", u32::MAX)
             }
             Self::Kernels(what) => f.write_str(what),
         }

@@ -109,7 +109,7 @@ fn capture(stream: &Arc<CudaStream>, list: &[Ready]) -> Result<CudaGraph, Driver
 }
 
 impl<T: Element> Cuda<T> {
-    /// Runs `work` with its launches put off, as this module says.
+    /// Runs `work` with its launches put off, as this module says. Panics within itself: whose end sends which launches would be unclear.
     pub(crate) fn together(&self, work: impl FnOnce()) {
         /// Ends it, also where `work` panics.
         struct End<'a, T: Element>(&'a Cuda<T>);
@@ -119,7 +119,8 @@ impl<T: Element> Cuda<T> {
                 lock(&self.0.tape).waiting = None;
             }
         }
-        lock(&self.tape).waiting = Some(Vec::new());
+        let before = lock(&self.tape).waiting.replace(Vec::new());
+        assert!(before.is_none(), "together: within itself");
         let end = End(self);
         work();
         drop(end);

@@ -84,6 +84,8 @@ pub(crate) struct Launch<'a, T: Element> {
     block: [u32; 3],
     shared: usize,
     args: Vec<u64>,
+    /// A size that the kernels' u32 cannot hold.
+    beyond: Option<usize>,
 }
 
 impl<T: Element> Cuda<T> {
@@ -97,6 +99,7 @@ impl<T: Element> Cuda<T> {
             block: [1; 3],
             shared: 0,
             args: Vec::with_capacity(16),
+            beyond: None,
         }
     }
 
@@ -136,10 +139,10 @@ impl<T: Element> Launch<'_, T> {
         self
     }
 
-    /// A size, as the kernels take them: u32. A size beyond it is a grid beyond what a launch takes.
+    /// A size, as the kernels take them: u32. With a size beyond it the launch fails.
     pub fn size(mut self, size: usize) -> Self {
         if size > u32::MAX as usize {
-            self.grid = [usize::MAX; 3];
+            self.beyond.get_or_insert(size);
         }
         self.args.push(size as u64);
         self
@@ -155,6 +158,12 @@ impl<T: Element> Launch<'_, T> {
     }
 
     fn start(self) -> Result<(), Error> {
+        if let Some(size) = self.beyond {
+            return Err(Error::Size {
+                kernel: self.name,
+                size,
+            });
+        }
         let [x, y, z] = self.grid;
         if x > i32::MAX as usize || y > MAX_YZ || z > MAX_YZ {
             return Err(Error::Grid {

@@ -1,13 +1,12 @@
 //! Decoding on the CUDA device, beyond the shared cases: every width of a head, groups of any size, paths that are cut into several tasks.
 //! Needs a driver, as `cuda.rs` does.
-use cuda_backend::{Cuda, Error};
 use kernel::backend::{Decode, Heads, Paths, Span};
 use kernel::mat::{Mat, Use};
 use kernel::real::Real;
 use kernel::transformer::Decoder;
 use tests::cases::heads;
 use tests::device::{Backend, Device};
-use tests::devices::{Visit, each_cuda, oracle};
+use tests::devices::{Visit, cuda, each_cuda, oracle};
 use tests::host::{Host, Rng, full};
 use tests::run::decode;
 use tests::tolerance::{TABLE, worst};
@@ -76,7 +75,6 @@ impl Visit for Check {
 fn attention_over_the_cache_is_right_for_any_head_and_any_length() {
     let mut check = Check(Vec::new());
     if !each_cuda(&mut check) {
-        println!("skipped: there is no CUDA driver");
         return;
     }
     assert!(check.0.is_empty(), "{}", check.0.join("\n"));
@@ -102,11 +100,7 @@ fn steps<B: Decode>(b: &B) -> Vec<f64> {
 
 #[test]
 fn steps_are_replayed_and_stay_right() {
-    let b = match Cuda::<f32>::new(0) {
-        Ok(b) => b,
-        Err(Error::NoDriver) => return println!("skipped: there is no CUDA driver"),
-        Err(e) => panic!("there is a CUDA driver, but {e}"),
-    };
+    let Some(b) = cuda::<f32>() else { return };
     let (got, want) = (steps(&b), steps(&oracle().backend));
     let host = |data: Vec<f64>| Mat::new(data, got.len(), 1);
     let (error, place) = worst(&host(got.clone()), &host(want));

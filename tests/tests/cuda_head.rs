@@ -12,9 +12,7 @@ use tests::tangent::{directions, tangents};
 use tests::tolerance::{check, report};
 
 fn visit_cuda(visit: &mut impl Visit) {
-    if !each_cuda(visit) {
-        println!("skipped: there is no CUDA driver");
-    }
+    each_cuda(visit);
 }
 
 fn bits(x: &[Host]) -> Vec<u64> {

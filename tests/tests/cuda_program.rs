@@ -5,26 +5,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cuda_backend::{Cuda, Error};
 use kernel::params::Params;
 use model_qwen2::folder::Folder;
 use proximal::device::Target;
 use proximal::dtype::Dtype;
 use proximal::verify::{Options, verify};
 use serde_json::{Value, json};
+use tests::devices::cuda;
 use tests::lab::{Lab, read_rows};
 use tests::program::Ran;
 
 /// Whether there is a driver.
 fn device() -> bool {
-    match Cuda::<f32>::new(0) {
-        Ok(_) => true,
-        Err(Error::NoDriver) => {
-            println!("skipped: there is no CUDA driver");
-            false
-        }
-        Err(e) => panic!("there is a CUDA driver, but {e}"),
-    }
+    cuda::<f32>().is_some()
 }
 
 fn cases() -> Vec<PathBuf> {

@@ -1,9 +1,9 @@
 //! Tokens drawn on the device against the host's sampler, with ==: every filter alone and together, ties, -infinity, NaN, rows
 //! without a token. Needs a driver, as `cuda.rs` does.
-use cuda_backend::{Cuda, Error};
 use kernel::backend::{Decode, Memory};
 use kernel::mat::Mat;
 use kernel::sample::{Draw, DrawKey, Sampler, Sampling};
+use tests::devices::cuda;
 use tests::host::Rng;
 
 const ALL: Sampling = Sampling {
@@ -74,14 +74,7 @@ fn logits(rng: &mut Rng, rows: usize, vocab: usize) -> Vec<f32> {
 
 #[test]
 fn the_device_draws_what_the_host_draws() {
-    let b = match Cuda::<f32>::new(0) {
-        Ok(b) => b,
-        Err(Error::NoDriver) => {
-            println!("skipped: there is no CUDA driver");
-            return;
-        }
-        Err(e) => panic!("there is a CUDA driver, but {e}"),
-    };
+    let Some(b) = cuda::<f32>() else { return };
     let mut rng = Rng::new("draws");
     let (mut draws_made, mut without) = (0, 0);
     for (rows, vocab, ways) in [(64, 333, ways()), (16, 2050, ways()), (16, 1, vec![ALL])] {

@@ -1,25 +1,15 @@
 //! The online objectives on the device against `kernel::objective`: every loss of the group family with every level, correction and mask, leave-one-out,
 //! PPO's terms; extreme ratios, empty completions, and tokens that do not count and hold anything. Needs a driver, as `cuda.rs` does.
-use cuda_backend::{Buffer, Cuda, Error, GroupTokens, Tokens};
+use cuda_backend::{Buffer, Cuda, GroupTokens, Tokens};
 use kernel::backend::Memory;
 use kernel::mat::Mat;
 use kernel::objective::group::{self, Completion, Correction, GroupLoss, GroupPolicy, KlCorrection, Level, Whole};
 use kernel::objective::ppo::Ppo;
 use kernel::objective::rloo::Rloo;
+use tests::devices::cuda;
 use tests::host::Rng;
 
 type Acc = Mat<Buffer<f32>>;
-
-fn device() -> Option<Cuda<f32>> {
-    match Cuda::new(0) {
-        Ok(b) => Some(b),
-        Err(Error::NoDriver) => {
-            println!("skipped: there is no CUDA driver");
-            None
-        }
-        Err(e) => panic!("there is a CUDA driver, but {e}"),
-    }
-}
 
 /// Packed completions.
 struct Data {
@@ -180,7 +170,7 @@ fn policies() -> Vec<GroupPolicy> {
 
 #[test]
 fn group_losses_are_the_kernels() {
-    let Some(b) = device() else { return };
+    let Some(b) = cuda::<f32>() else { return };
     let mut rng = Rng::new("group");
     for (i, policy) in policies().into_iter().enumerate() {
         policy.check().expect("a sound policy");
@@ -246,7 +236,7 @@ fn group_losses_are_the_kernels() {
 
 #[test]
 fn leave_one_out_is_the_kernels() {
-    let Some(b) = device() else { return };
+    let Some(b) = cuda::<f32>() else { return };
     let mut rng = Rng::new("rloo");
     for round in 0..6 {
         let d = Data::new(&mut rng);
@@ -286,7 +276,7 @@ fn leave_one_out_is_the_kernels() {
 
 #[test]
 fn ppo_terms_are_the_kernels() {
-    let Some(b) = device() else { return };
+    let Some(b) = cuda::<f32>() else { return };
     let mut rng = Rng::new("ppo");
     for round in 0..6 {
         let mut d = Data::new(&mut rng);

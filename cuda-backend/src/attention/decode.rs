@@ -106,7 +106,9 @@ pub(crate) fn append<T: Element>(
     let [keys, values] = cache.layer("kv_append", layer);
     // The layers of a step put their rows into the same slots.
     if cache.slots.values() != slots {
-        b.keep(cache.slots.refill(b, slots));
+        if b.keep(cache.slots.refill(b, slots)).is_none() {
+            return;
+        }
         cache.slots.check("kv_append", cache.shape.rows);
     }
     let (width, vectors) = row_of::<T>(c, usize::MAX);
@@ -141,8 +143,8 @@ pub(crate) fn attention<T: Element>(
     let [keys, values] = cache.layer("attention_decode", layer);
     let mut plan = lock(&cache.plan);
     // The layers of a step go along the same paths.
-    if plan.paths() != paths {
-        b.keep(plan.refill(b, paths, cache.shape.rows));
+    if plan.paths() != paths && b.keep(plan.refill(b, paths, cache.shape.rows)).is_none() {
+        return;
     }
 
     let width = Width::of::<T>(d);

@@ -38,22 +38,26 @@ impl Plan {
         })
     }
 
-    /// The tasks of these paths over a cache of so many rows. Panics where a path leaves it.
+    /// The tasks of these paths over a cache of so many rows; after an error those of no paths. Panics where a path leaves it.
     #[track_caller]
     pub(crate) fn refill<T: Element>(&mut self, b: &Cuda<T>, paths: &Paths, rows: usize) -> Result<(), Error> {
         let lists = Lists::new(paths, rows);
-        self.paths.clone_from(paths);
-        self.splits = lists.tasks.len() > paths.rows();
-        self.tasks = room(lists.tasks.len());
+        // What is on the device is not that of the old paths from here on.
+        self.paths.clear();
+        let (splits, tasks) = (lists.tasks.len() > paths.rows(), room(lists.tasks.len()));
+        let tasks_from = tasks_from(paths.rows());
         let mut words = lists.begin;
-        words.resize(self.tasks_from(), 0);
+        words.resize(tasks_from, 0);
         words.extend(lists.tasks.iter().flatten());
-        words.resize(self.pieces_from(), NONE);
+        words.resize(tasks_from + tasks * TASK, NONE);
         words.extend(lists.pieces.iter().flatten());
         if words.len() > self.device.len() {
             self.device = Buffer::zeroed(b, words.len().next_power_of_two())?;
         }
-        self.device.write(b, &words)
+        self.device.write(b, &words)?;
+        self.paths.clone_from(paths);
+        (self.splits, self.tasks) = (splits, tasks);
+        Ok(())
     }
 
     /// What it was made of.
@@ -68,25 +72,22 @@ impl Plan {
 
     /// The address of the tasks.
     pub(crate) fn tasks_at(&self) -> u64 {
-        self.at(self.tasks_from())
+        self.at(tasks_from(self.paths.rows()))
     }
 
     /// The address of the pieces.
     pub(crate) fn pieces_at(&self) -> u64 {
-        self.at(self.pieces_from())
+        self.at(tasks_from(self.paths.rows()) + self.tasks * TASK)
     }
 
     fn at(&self, word: usize) -> u64 {
         self.device.address() + (word * size_of::<u32>()) as u64
     }
+}
 
-    fn tasks_from(&self) -> usize {
-        (self.paths.rows() + 1).next_multiple_of(TASK)
-    }
-
-    fn pieces_from(&self) -> usize {
-        self.tasks_from() + self.tasks * TASK
-    }
+/// The word that the tasks of so many rows begin at.
+fn tasks_from(rows: usize) -> usize {
+    (rows + 1).next_multiple_of(TASK)
 }
 
 /// Room for so many tasks.

@@ -3,8 +3,8 @@
 //! Looked for in this order:
 //! 1. The folder that `PROXIMAL_CUDA_KERNELS` names, as a release has it: for each source `NAME.cu` (which must be this build's),
 //!    `NAME.ptx`, `NAME.sm_80.cubin` and `NAME.sm_90a.cubin`.
-//! 2. The cache on disk, `PROXIMAL_CUDA_CACHE` or `proximal/cuda` in the user's cache folder, under the hash of source, compiler and device.
-//! 3. A compiler: nvcc (`NVCC`, `CUDA_HOME/bin/nvcc`, or in `PATH`), else NVRTC, loaded at run time. What it makes goes into the cache.
+//! 2. What a compiler makes: nvcc (`NVCC`, `CUDA_HOME/bin/nvcc`, or in `PATH`), else NVRTC, loaded at run time. It is kept in a cache on disk,
+//!    `PROXIMAL_CUDA_CACHE` or `proximal/cuda` in the user's cache folder, under the hash of source, compiler and device, so it is made once.
 
 mod cache;
 mod nvcc;
@@ -84,7 +84,7 @@ enum Compiler {
 
 impl Compiler {
     fn find() -> Result<Self, Error> {
-        if let Some(nvcc) = nvcc::find() {
+        if let Some(nvcc) = nvcc::find()? {
             return Ok(Self::Nvcc(nvcc));
         }
         if nvrtc::is_present() {
@@ -106,7 +106,11 @@ impl Compiler {
     fn identity(&self) -> String {
         match self {
             Self::Nvcc(path) => format!("nvcc {} {:?}", path.display(), modified(path)),
-            Self::Nvrtc(_) => format!("nvrtc {}", nvrtc::version()),
+            Self::Nvrtc(headers) => {
+                let bf16 = headers.as_ref().map(|h| h.join("cuda_bf16.h"));
+                let of_headers = bf16.as_deref().and_then(modified);
+                format!("nvrtc {} {bf16:?} {of_headers:?}", nvrtc::version())
+            }
         }
     }
 }

@@ -7,8 +7,18 @@ use std::{env, fs, process};
 use super::{HEADERS, Source, arch, failed, path};
 use crate::error::Error;
 
-/// The compiler: `NVCC`, that of `CUDA_HOME` or `CUDA_PATH`, or one in `PATH`.
-pub(super) fn find() -> Option<PathBuf> {
+/// The compiler: `NVCC`, that of `CUDA_HOME` or `CUDA_PATH`, or one in `PATH`. Errors: `NVCC` names no file.
+pub(super) fn find() -> Result<Option<PathBuf>, Error> {
+    if let Some(nvcc) = path("NVCC") {
+        if !nvcc.is_file() {
+            let what = format!(
+                "NVCC: expected the compiler's path, found {}, which is no file",
+                nvcc.display()
+            );
+            return Err(Error::Kernels(what.into()));
+        }
+        return Ok(Some(nvcc));
+    }
     let homes = ["CUDA_HOME", "CUDA_PATH"]
         .into_iter()
         .filter_map(path)
@@ -16,8 +26,8 @@ pub(super) fn find() -> Option<PathBuf> {
     let paths = env::var_os("PATH")
         .map(|p| env::split_paths(&p).collect::<Vec<_>>())
         .unwrap_or_default();
-    let found = homes.chain(paths).map(|folder| folder.join("nvcc"));
-    path("NVCC").into_iter().chain(found).find(|nvcc| nvcc.is_file())
+    let mut found = homes.chain(paths).map(|folder| folder.join("nvcc"));
+    Ok(found.find(|nvcc| nvcc.is_file()))
 }
 
 /// The PTX of a source, with its line numbers.

@@ -34,11 +34,30 @@ pub(super) fn module(
     };
     let cubin = folder.join(format!("{}.{arch}.cubin", source.name));
     if let Ok(binary) = fs::read(&cubin)
+        && is_whole(&binary)
         && let Ok(module) = load(Ptx::from_binary(binary))
     {
         return Ok(module);
     }
     let ptx = folder.join(format!("{}.ptx", source.name));
     let text = fs::read_to_string(&ptx).map_err(|e| failed(source, format!("{}: {e}", ptx.display())))?;
-    load(Ptx::from_src(text))
+    // The compiler ends a function with a brace; the driver's own message would not name the file, and it reads up to a NUL.
+    if !text.trim_end().ends_with('}') || text.contains('\0') {
+        let what = "expected PTX that ends with a closing brace, found a file that was cut off or changed";
+        return Err(failed(source, format!("{}: {what}", ptx.display())));
+    }
+    load(Ptx::from_src(text)).map_err(|e| failed(source, format!("{}: {e}", ptx.display())))
+}
+
+/// Whether an ELF file of 64 bits reaches to the end of its section headers: a driver reads on where it was cut off.
+fn is_whole(elf: &[u8]) -> bool {
+    let word = |at: usize, n: usize| {
+        let bytes = elf.get(at..at + n)?;
+        Some(bytes.iter().rev().fold(0u64, |x, &b| x << 8 | u64::from(b)))
+    };
+    let end = || {
+        let (sections, size, number) = (word(0x28, 8)?, word(0x3a, 2)?, word(0x3c, 2)?);
+        sections.checked_add(size * number)
+    };
+    elf.starts_with(b"\x7fELF\x02\x01") && end().is_some_and(|end| end <= elf.len() as u64)
 }

@@ -11,11 +11,11 @@ use crate::error::Error;
 fn device<T: Element>() -> Option<Cuda<T>> {
     match Cuda::new(0) {
         Ok(b) => Some(b),
-        Err(Error::NoDriver) => {
+        Err(Error::NoDriver) if std::env::var_os("PROXIMAL_CUDA_REQUIRED").is_none() => {
             println!("skipped: there is no CUDA driver");
             None
         }
-        Err(e) => panic!("there is a CUDA driver, but {e}"),
+        Err(e) => panic!("device cuda: {e}"),
     }
 }
 

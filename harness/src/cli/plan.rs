@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     );
     println!(
-        "Not counted: the chunk of logits of the head and other working memory of single operations, and the driver's own memory."
+        "Not counted: the chunk of logits of the head and other working memory of single operations and of a decode step, and the driver's own memory."
     );
     for (name, config) in &models {
         for method in args.methods() {
@@ -107,6 +107,7 @@ impl Args {
             rows: tokens,
             context: tokens,
             cache_rows: self.cache_tokens as usize,
+            beside: method.beside(),
         };
         let plan = MemoryPlan::new(config, method, &sizes);
         println!("\n{name}, {}, {}:", method.name(), dtype.name());

@@ -1,7 +1,7 @@
 //! The keys of `proximal dpo`: TRL 1.16's `DPOConfig`, and `ref_model`, which TRL's trainer takes as an argument.
 //!
 //! Where this differs from TRL: `label_smoothing` counts for `sigmoid` and the aot losses too (cDPO).
-use crate::plan::Method;
+use crate::plan::{Beside, Method, Reference};
 use std::path::PathBuf;
 
 use kernel::objective::preference::{Divergence, PairLoss, Preference, Weighting};
@@ -116,6 +116,17 @@ impl Trainer for Dpo {
         Shared {
             learning_rate: 1e-6,
             ..Shared::default()
+        }
+    }
+
+    fn beside(&self) -> Beside {
+        let reference = match self.sync_ref_model {
+            true => Reference::Moving,
+            false => Reference::Frozen,
+        };
+        Beside {
+            reference,
+            ..Self::METHOD.beside()
         }
     }
 

@@ -1,5 +1,5 @@
 //! The keys of `proximal grpo` and `proximal rloo`: TRL 1.16's `GRPOConfig` and `RLOOConfig`.
-use crate::plan::Method;
+use crate::plan::{Beside, Method, Reference};
 use kernel::objective::group::{GroupLoss, GroupPolicy, KlCorrection, Level};
 use model_qwen2::Result;
 
@@ -188,12 +188,29 @@ where
     Ok(())
 }
 
+/// What a run with this KL weight has beside the policy.
+fn beside(beta: f64, sync_ref_model: bool) -> Beside {
+    let reference = match (beta > 0.0, sync_ref_model) {
+        (false, _) => Reference::None,
+        (true, false) => Reference::Frozen,
+        (true, true) => Reference::Moving,
+    };
+    Beside {
+        reference,
+        ..Method::Grpo.beside()
+    }
+}
+
 impl Trainer for Grpo {
     const COMMAND: &'static str = "grpo";
     const METHOD: Method = Method::Grpo;
 
     fn shared() -> Shared {
         shared()
+    }
+
+    fn beside(&self) -> Beside {
+        beside(self.own.beta, self.own.sync_ref_model)
     }
 
     fn validate(config: &Config<Self>) -> Result<()> {
@@ -268,6 +285,10 @@ impl Trainer for Rloo {
 
     fn shared() -> Shared {
         shared()
+    }
+
+    fn beside(&self) -> Beside {
+        beside(self.own.beta, self.own.sync_ref_model)
     }
 
     fn validate(config: &Config<Self>) -> Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Where this differs from TRL: rewards come from reward functions as well as reward models (`reward_funcs`), a completion's
 //! longest length is `max_completion_length` (`response_length` there), and the critic may be a head on the policy's trunk.
-use crate::plan::Method;
+use crate::plan::{Beside, Critic, Method, Reference};
 use std::path::PathBuf;
 
 use kernel::objective::kl::Estimator;
@@ -88,6 +88,19 @@ impl Trainer for Ppo {
         Shared {
             learning_rate: 3e-6,
             ..Shared::default()
+        }
+    }
+
+    fn beside(&self) -> Beside {
+        Beside {
+            reference: match self.own.kl_coef > 0.0 {
+                true => Reference::Frozen,
+                false => Reference::None,
+            },
+            critic: match self.own.critic {
+                CriticKind::Head => Critic::Head,
+                CriticKind::Model => Critic::Model,
+            },
         }
     }
 

@@ -3,7 +3,7 @@ use super::keys::{Key, Keys};
 use super::nearest::known;
 use super::shared::{Scheduler, Shared, Strategy, Switches};
 use super::value::Steps;
-use crate::plan::Method;
+use crate::plan::{Beside, Method};
 use model_qwen2::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -19,6 +19,11 @@ pub trait Trainer: Keys {
     /// The shared keys, where this trainer's defaults differ from [`Shared::default`].
     fn shared() -> Shared {
         Shared::default()
+    }
+
+    /// The models that it holds beside the policy.
+    fn beside(&self) -> Beside {
+        Self::METHOD.beside()
     }
 
     /// Checks what involves several keys.

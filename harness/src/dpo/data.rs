@@ -63,6 +63,12 @@ impl Pairs {
         self.pairs.iter().map(longest).max().unwrap_or(0)
     }
 
+    /// Rows of the longest pair in a batch: both answers after one prompt.
+    pub fn rows(&self) -> usize {
+        let rows = |p: &Pair| p.prompt.len() + p.chosen.len() + p.rejected.len();
+        self.pairs.iter().map(rows).max().unwrap_or(0)
+    }
+
     /// CRC-32 of all ids, in order.
     pub fn checksum(&self) -> String {
         let mut hasher = crc32fast::Hasher::new();

@@ -92,6 +92,7 @@ impl Scene {
         let needs = Needs {
             checksum: train.checksum(),
             context: (longest + rollout.max_completion_length).min(room),
+            rows: (longest + rollout.max_completion_length).min(room),
             steps: match u64::try_from(shared.max_steps).ok().filter(|&n| n > 0) {
                 Some(steps) => steps,
                 None => (shared.num_train_epochs * steps_per_epoch as f64).ceil() as u64,

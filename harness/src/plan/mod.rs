@@ -1,7 +1,7 @@
 //! How much memory a run takes: arithmetic, by the code's own allocators over a backend that only counts.
 //!
 //! Counted: what the trainer allocates on its device by shape. Not counted: the working memory of single operations (the head's
-//! chunk of logits: a fixed budget), a driver's own memory, and what an allocator loses to alignment.
+//! chunk of logits: a fixed budget) and of one decode step, a driver's own memory, and what an allocator loses to alignment.
 mod ledger;
 
 use kernel::config::{Bias, Config, Head, Rope, RopeScaling};
@@ -44,6 +44,51 @@ impl Method {
             Self::Trpo => "trpo",
         }
     }
+
+    /// What it has beside the policy unless its configuration says otherwise.
+    pub fn beside(self) -> Beside {
+        Beside {
+            reference: match self {
+                Self::Dpo | Self::Grpo | Self::Ppo => Reference::Frozen,
+                Self::Generate | Self::Sft | Self::Trpo => Reference::None,
+            },
+            critic: match self {
+                Self::Ppo => Critic::Head,
+                _ => Critic::None,
+            },
+        }
+    }
+}
+
+/// The models beside the policy. Each is counted as one of the policy's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// What the policy is compared with.
+    pub reference: Reference,
+    /// What values come from.
+    pub critic: Critic,
+}
+
+/// A reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// None.
+    None,
+    /// One that stays as it is: working weights.
+    Frozen,
+    /// One that follows the policy: f32 masters too.
+    Moving,
+}
+
+/// A critic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Critic {
+    /// None.
+    None,
+    /// A head of the policy.
+    Head,
+    /// A model in training of its own.
+    Model,
 }
 
 /// The sizes of a run.
@@ -59,6 +104,8 @@ pub struct Sizes {
     pub context: usize,
     /// Rows of the KV cache, where the method generates.
     pub cache_rows: usize,
+    /// The models beside the policy.
+    pub beside: Beside,
 }
 
 /// Bytes by what they are for.
@@ -71,29 +118,50 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// For a model and a method.
     pub fn new(config: &Config, method: Method, sizes: &Sizes) -> Self {
-        let head = match method {
-            Method::Ppo => ValueHead::Weight,
-            _ => ValueHead::None,
+        let Beside { reference, critic } = sizes.beside;
+        let head = match critic {
+            Critic::Head => ValueHead::Weight,
+            Critic::None | Critic::Model => ValueHead::None,
         };
         let training = method != Method::Generate;
         let usage = if training { Use::Training } else { Use::Inference };
-        let weights = counted(sizes.dtype, |l| {
-            Model::zeros(l, config.clone(), head, sizes.context, usage).map(drop)
-        });
-        let numbers: u64 = Params::specs(config, head).iter().map(count).sum();
-        let accs = |n: u64| if training { n * 4 * numbers } else { 0 };
+        let weights = |head| {
+            counted(sizes.dtype, |l| {
+                Model::zeros(l, config.clone(), head, sizes.context, usage).map(drop)
+            })
+        };
+        let numbers = |head| -> u64 { Params::specs(config, head).iter().map(count).sum() };
+        let accs = |n: u64| if training { n * 4 * numbers(head) } else { 0 };
         let (vectors, directions) = if method == Method::Trpo { (4, 1) } else { (0, 0) };
-        let references = matches!(method, Method::Dpo | Method::Grpo | Method::Ppo) as u64;
         let keep = if training { sizes.keep } else { Keep::Nothing };
         let generates = !matches!(method, Method::Sft | Method::Dpo);
         let kv = 2 * config.layers * config.kv_heads * config.head_dim * sizes.dtype.bytes();
+        let none = ValueHead::None;
+        let scored = weights(none) + activations(config, none, Keep::Nothing, sizes);
         let parts = [
-            ("working weights", weights),
+            ("working weights", weights(head)),
             ("f32 masters", accs(1)),
             ("gradients", accs(1)),
             ("moments", accs(2)),
-            ("reference", references * weights),
-            ("conjugate gradients", accs(vectors) + directions * weights),
+            (
+                "reference",
+                match reference {
+                    Reference::None => 0,
+                    Reference::Frozen => scored,
+                    Reference::Moving => scored + 4 * numbers(none),
+                },
+            ),
+            (
+                "critic",
+                match critic {
+                    Critic::None | Critic::Head => 0,
+                    Critic::Model => {
+                        let head = ValueHead::Weight;
+                        weights(head) + 16 * numbers(head) + activations(config, head, keep, sizes)
+                    }
+                },
+            ),
+            ("conjugate gradients", accs(vectors) + directions * weights(head)),
             ("activations", activations(config, head, keep, sizes)),
             ("KV cache", if generates { (kv * sizes.cache_rows) as u64 } else { 0 }),
         ];

@@ -7,6 +7,7 @@ fn sizes(rows: usize) -> Sizes {
         rows,
         context: 1024,
         cache_rows: 0,
+        beside: Method::Sft.beside(),
     }
 }
 
@@ -53,4 +54,24 @@ fn the_largest_batch_fits_and_one_token_more_does_not() {
         MemoryPlan::largest_batch(&qwen_7b(), Method::Sft, &sizes(1), 80 << 30),
         None
     );
+}
+
+#[test]
+fn what_stands_beside_the_policy_is_counted() {
+    let of = |method: Method, beside| {
+        let sizes = Sizes { beside, ..sizes(100) };
+        MemoryPlan::new(&qwen_0_5b(), method, &sizes)
+    };
+    let part = |plan: &MemoryPlan, name| plan.parts.iter().find(|p| p.0 == name).map_or(0, |p| p.1);
+    let numbers = 494_032_768;
+    let beside = |reference, critic| Beside { reference, critic };
+    let frozen = of(Method::Dpo, beside(Reference::Frozen, Critic::None));
+    let moving = of(Method::Dpo, beside(Reference::Moving, Critic::None));
+    assert!(part(&frozen, "reference") > 2 * numbers);
+    assert_eq!(part(&moving, "reference"), part(&frozen, "reference") + 4 * numbers);
+    let none = of(Method::Ppo, beside(Reference::None, Critic::Model));
+    assert_eq!(part(&none, "reference"), 0);
+    // A head of 896 numbers; weights of 2 bytes; masters, gradients and moments of 16; its own rows.
+    let alone = of(Method::Ppo, beside(Reference::None, Critic::Head));
+    assert_eq!(part(&none, "critic"), alone.total() - part(&alone, "KV cache"));
 }

@@ -49,6 +49,7 @@ impl Job for Run<'_> {
         let needs = Needs {
             checksum: train.checksum(),
             context: train.context().max(held_out.as_ref().map_or(0, Examples::context)),
+            rows: train.context(),
             steps: plan.steps(),
             steps_per_epoch: plan.steps_per_epoch(),
             value_head: ValueHead::None,

@@ -56,6 +56,8 @@ pub struct Needs {
     pub checksum: String,
     /// Tokens of the longest sequence that will be scored or generated.
     pub context: usize,
+    /// Rows of one example in a micro-batch, at most.
+    pub rows: usize,
     /// Optimizer steps in all.
     pub steps: u64,
     /// Optimizer steps in one pass over the data.
@@ -153,6 +155,8 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         let source = restored.as_ref().map_or(&assets.folder, |r| &r.folder);
         let kernel = assets.folder.config.kernel.clone();
         let head = needs.value_head;
+        // Before anything is allocated: where it does not fit, this line says why.
+        log.info(&memory(config, &assets.folder.config.kernel, &needs, keep));
         let mut learner = Learner::load(b, kernel, head, needs.context, keep, |spec, out| {
             if spec.name.starts_with("v_head.") && source.value_head == ValueHead::None {
                 return anyhow::Ok(());
@@ -178,7 +182,6 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
             dtype(shared).name(),
             place.words,
         ));
-        log.info(&memory(config, &assets.folder.config.kernel, &needs, keep));
         write_config(config)?;
         let session = Self {
             b,
@@ -497,15 +500,16 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
     }
 }
 
-/// What the run holds on its device, at most, in words.
+/// What the run holds on its device, in words.
 fn memory<K: Trainer>(config: &Config<K>, model: &kernel::config::Config, needs: &Needs, keep: Keep) -> String {
     let shared = &config.shared;
     let sizes = Sizes {
         dtype: dtype(shared),
         keep,
-        rows: shared.per_device_train_batch_size * needs.context,
+        rows: shared.per_device_train_batch_size * needs.rows,
         context: needs.context,
         cache_rows: needs.cache_rows,
+        beside: config.own.beside(),
     };
     let plan = MemoryPlan::new(model, K::METHOD, &sizes);
     let size = |bytes: u64| match bytes as f64 / (1u64 << 20) as f64 {
@@ -517,5 +521,5 @@ fn memory<K: Trainer>(config: &Config<K>, model: &kernel::config::Config, needs:
         .iter()
         .map(|(name, bytes)| format!("{name} {}", size(*bytes)))
         .collect();
-    format!("memory by shapes, at most {}: {}", size(plan.total()), parts.join(", "))
+    format!("memory by shapes {}: {}", size(plan.total()), parts.join(", "))
 }
