@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use cuda_backend::Error;
+use kernel::backend::Memory;
 use kernel::params::Params;
 use model_qwen2::folder::Folder;
 use proximal::device::Target;
@@ -18,6 +20,27 @@ use tests::program::Ran;
 /// Whether there is a driver.
 fn device() -> bool {
     cuda::<f32>().is_some()
+}
+
+#[test]
+fn memory_that_is_not_there_is_asked_for_in_words_and_the_device_goes_on() {
+    let Some(b) = cuda::<f32>() else { return };
+    let asked = 4usize << 40;
+    let Err(Error::OutOfMemory {
+        asked: said,
+        free,
+        total,
+    }) = b.acc(1 << 20, 1 << 20)
+    else {
+        panic!("a device of 4 TiB");
+    };
+    assert_eq!(said, asked);
+    assert!(free > 0 && free <= total && total < asked, "{free} of {total}");
+    let mut x = b.acc(1, 3).unwrap();
+    b.upload(&mut x, &[1.0, 2.0, 3.0]).unwrap();
+    let mut host = [0.0; 3];
+    b.download(&mut host, &x).unwrap();
+    assert_eq!(host, [1.0, 2.0, 3.0]);
 }
 
 fn cases() -> Vec<PathBuf> {
