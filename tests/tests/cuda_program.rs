@@ -2,8 +2,9 @@
 //! GPU's, or the emulated one (`tests/cuda-env.sh`); without one each test says so and passes.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
 use cuda_backend::Error;
 use kernel::backend::Memory;
@@ -24,6 +25,17 @@ fn device() -> bool {
 
 #[test]
 fn memory_that_is_not_there_is_asked_for_in_words_and_the_device_goes_on() {
+    // The emulated device finds fault with what is asked for here on purpose.
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "--quiet", "child_out_of_memory"])
+        .env_remove("CUDA_EMULATOR_FAULTS")
+        .status();
+    assert!(child.unwrap().success(), "the child says why");
+}
+
+#[test]
+#[ignore = "a process of the test above"]
+fn child_out_of_memory() {
     let Some(b) = cuda::<f32>() else { return };
     let asked = 4usize << 40;
     let Err(Error::OutOfMemory {
