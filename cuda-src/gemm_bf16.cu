@@ -76,45 +76,6 @@ template <Along ALONG, bool A> __device__ __forceinline__ void fragment(u32 (&r)
     }
 }
 
-// Offset of the 4 floats of a row of the sums from column 4 `quad` on: fragments' stores and whole rows' loads are free of conflicts.
-__device__ __forceinline__ u32 sums_at(u32 row, u32 quad) { return row * (BN * 4) + (quad ^ (row % 4 * 2)) * 16; }
-
-template <typename C>
-__device__ __forceinline__ void store(C* c, const bf16* bias, const unsigned char* sums, Tile t, u32 m, u32 n, u32 ldc, bool add) {
-    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    constexpr u32 N = Wide<C>::N, PER_ROW = BN / N, ROWS = 32 / PER_ROW;
-    if (aligned(c, ldc)) {
-        for (u32 i = warp * ROWS + lane / PER_ROW; i < BM && t.row + i < m; i += THREADS / 32 * ROWS) {
-            const u32 j = lane % PER_ROW, col = t.col + j * N;
-            float x[N];
-            // Two lanes of a group of eight that would meet in a bank read their halves in opposite order.
-#pragma unroll
-            for (u32 h = 0; h < N / 4; h++) {
-                const u32 quad = N == 4 ? j : 2 * j + (h ^ (j / 4 % 2));
-                const Vec<float, 4> v = *reinterpret_cast<const Vec<float, 4>*>(sums + sums_at(i, quad));
-#pragma unroll
-                for (int e = 0; e < 4; e++) x[h * 4 + e] = v.x[e];
-            }
-            if (N == 8 && j / 4 % 2) {
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    const float y = x[e];
-                    x[e] = x[N - 4 + e];
-                    x[N - 4 + e] = y;
-                }
-            }
-            put(c + u64(t.row + i) * ldc, bias, x, col, n, add, true);
-        }
-        return;
-    }
-    for (u32 i = warp; i < BM && t.row + i < m; i += THREADS / 32) {
-        for (u32 j = lane; j < BN; j += 32) {
-            float x[1] = {*reinterpret_cast<const float*>(sums + sums_at(i, j / 4) + j % 4 * 4)};
-            put(c + u64(t.row + i) * ldc, bias, x, t.col + j, n, add, false);
-        }
-    }
-}
-
 template <Along A, Along B, bool WIDE>
 __device__ __forceinline__ void gemm(void* c, const bf16* a, const bf16* a_low, const bf16* b, const bf16* bias, u32 m, u32 n, u32 k, u32 lda, u32 ldb,
                                      u32 ldc, u32 add, u32 wide_out) {
@@ -192,15 +153,14 @@ __device__ __forceinline__ void gemm(void* c, const bf16* a, const bf16* a_low, 
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const u32 y = row + i * 16 + lane / 4 + h * 8, x = col + j * 8 + lane % 4 * 2;
-                const Vec<float, 2> v = {sum[i][j][2 * h], sum[i][j][2 * h + 1]};
-                *reinterpret_cast<Vec<float, 2>*>(shared + sums_at(y, x / 4) + x % 4 * 4) = v;
+                put_sums<BN>(shared, y, x, sum[i][j][2 * h], sum[i][j][2 * h + 1]);
             }
     __syncthreads();
     if (wide_out) {
         const u64 before = u64(blockIdx.y) * m * ldc;
-        store(static_cast<float*>(c) + before, bias, shared, t, m, n, ldc, add);
+        store<BM, BN, THREADS>(static_cast<float*>(c) + before, bias, shared, t, m, n, ldc, add);
     } else {
-        store(static_cast<bf16*>(c), bias, shared, t, m, n, ldc, add);
+        store<BM, BN, THREADS>(static_cast<bf16*>(c), bias, shared, t, m, n, ldc, add);
     }
 }
 

@@ -31,6 +31,7 @@ impl Element for bf16 {
 pub struct Cuda<T: Element> {
     pub(crate) stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
+    capability: (i32, i32),
     loaded: Mutex<Loaded>,
     rooms: Mutex<HashMap<&'static str, Buffer<u8>>>,
     fault: Mutex<Option<Error>>,
@@ -75,6 +76,7 @@ impl<T: Element> Cuda<T> {
         Ok(Self {
             stream,
             context,
+            capability,
             loaded: Mutex::default(),
             rooms: Mutex::default(),
             fault: Mutex::default(),
@@ -98,10 +100,8 @@ impl<T: Element> Cuda<T> {
     }
 
     /// The device's compute capability.
-    pub(crate) fn capability(&self) -> Result<(i32, i32), Error> {
-        self.context
-            .compute_capability()
-            .map_err(|e| driver("asking for its capability", e))
+    pub(crate) fn capability(&self) -> (i32, i32) {
+        self.capability
     }
 
     /// A kernel of a source, compiled and loaded at its first use.
@@ -113,7 +113,7 @@ impl<T: Element> Cuda<T> {
         let module = match loaded.modules.get(source.name) {
             Some(module) => module.clone(),
             None => {
-                let module = compile::module(&self.context, self.capability()?, source)?;
+                let module = compile::module(&self.context, self.capability, source)?;
                 loaded.modules.insert(source.name, module.clone());
                 module
             }

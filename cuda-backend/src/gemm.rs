@@ -1,5 +1,5 @@
-//! Matrix products, on `View`s: parts of buffers with rows any stride apart. The kernels are our own; with the feature `cublaslt`,
-//! those for large bf16 matrices are NVIDIA's.
+//! Matrix products, on `View`s: parts of buffers with rows any stride apart. The kernels are our own, those for bf16 on devices of compute
+//! capability 9.0 in [`sm90`]; with the feature `cublaslt`, those for large bf16 matrices are NVIDIA's.
 //!
 //! `product` is the one entry: c (+)= op(a) op(b) + bias in the three [`Form`]s. Sums are f32, rounded once, in an order that only the
 //! shape fixes. Any shape and any stride is right; rows that begin at multiples of 16 bytes (in all three) are fast.
@@ -11,6 +11,7 @@
 //! tensor work: then dz's rounding (2^-17) is no longer seen.
 #[cfg(feature = "cublaslt")]
 pub(crate) mod cublaslt;
+mod sm90;
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -204,7 +205,9 @@ impl<T: Element> Product<'_, T> {
                 return;
             }
         }
-        let kernel = few_rows.unwrap_or_else(|| self.tiled());
+        let kernel = few_rows
+            .or_else(|| sm90::kernel(b, self))
+            .unwrap_or_else(|| self.tiled());
         let tiles = m.div_ceil(kernel.tile.0) * n.div_ceil(kernel.tile.1);
         let parts = if kernel.source.name == SKINNY.name {
             1
@@ -284,6 +287,9 @@ impl<T: Element> Product<'_, T> {
         accum: Accum,
     ) {
         let (m, n) = c.shape();
+        if kernel.source.name == sm90::SOURCE.name {
+            return sm90::launch(b, c, self, kernel, (k, tiles, parts), bias, accum);
+        }
         let mut launch = b
             .typed(kernel.source, kernel.name)
             .grid([tiles, parts, 1])

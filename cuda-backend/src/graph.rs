@@ -18,6 +18,15 @@ use crate::error::Error;
 /// Lists that are remembered; more are forgotten all at once.
 const MOST: usize = 64;
 
+/// What a kernel takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Param {
+    /// An address or a plain number: the bytes that the kernel reads, from the lowest address on.
+    Plain(u64),
+    /// A tensor map.
+    Map(Box<[u64; 16]>),
+}
+
 /// A launch as the driver takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Ready {
@@ -26,11 +35,11 @@ pub(crate) struct Ready {
     pub grid: (u32, u32, u32),
     pub block: (u32, u32, u32),
     pub shared: u32,
-    pub args: Vec<u64>,
+    pub args: Vec<Param>,
 }
 
 impl Ready {
-    pub(crate) fn new(f: &CudaFunction, grid: (u32, u32, u32), block: [u32; 3], shared: u32, args: Vec<u64>) -> Self {
+    pub(crate) fn new(f: &CudaFunction, grid: (u32, u32, u32), block: [u32; 3], shared: u32, args: Vec<Param>) -> Self {
         Self {
             function: f.cu_function() as usize,
             grid,
@@ -43,7 +52,10 @@ impl Ready {
     /// Puts it on the stream.
     fn launch(&self, stream: &CudaStream) -> Result<(), DriverError> {
         let mut args: Vec<*mut c_void> = (self.args.iter())
-            .map(|a| core::ptr::from_ref(a) as *mut c_void)
+            .map(|arg| match arg {
+                Param::Plain(bits) => core::ptr::from_ref(bits) as *mut c_void,
+                Param::Map(map) => map.as_ptr() as *mut c_void,
+            })
             .collect();
         // SAFETY: the arguments are in the order and of the types of the kernel's signature, which stands beside each call; the
         // buffers behind the addresses outlive the launch, because memory is freed on the same stream.

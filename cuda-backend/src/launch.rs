@@ -6,7 +6,8 @@ use crate::buffer::{Buffer, Index};
 use crate::compile::Source;
 use crate::device::{Cuda, Element, driver};
 use crate::error::Error;
-use crate::graph::Ready;
+use crate::graph::{Param, Ready};
+use crate::tensor_map::TensorMap;
 
 /// Most blocks in y and z.
 const MAX_YZ: usize = 65535;
@@ -83,7 +84,7 @@ pub(crate) struct Launch<'a, T: Element> {
     grid: [usize; 3],
     block: [u32; 3],
     shared: usize,
-    args: Vec<u64>,
+    args: Vec<Param>,
     /// A size that the kernels' u32 cannot hold.
     beyond: Option<usize>,
 }
@@ -135,7 +136,13 @@ impl<T: Element> Launch<'_, T> {
 
     /// The next argument. Its type must be the kernel's: sizes are `u32`, addresses buffers or matrices.
     pub fn arg(mut self, arg: impl Arg) -> Self {
-        self.args.push(arg.bits());
+        self.args.push(Param::Plain(arg.bits()));
+        self
+    }
+
+    /// The next argument, a tensor map: `const __grid_constant__ TensorMap`.
+    pub fn map(mut self, map: &TensorMap) -> Self {
+        self.args.push(Param::Map(Box::new(map.opaque())));
         self
     }
 
@@ -144,7 +151,7 @@ impl<T: Element> Launch<'_, T> {
         if size > u32::MAX as usize {
             self.beyond.get_or_insert(size);
         }
-        self.args.push(size as u64);
+        self.args.push(Param::Plain(size as u64));
         self
     }
 

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `device`, `error` | the device, its one stream, its faults |
 //! | `compile` | from the sources in `cuda-src` to loaded modules: shipped, by nvcc, by NVRTC |
-//! | `launch`, `graph`, `buffer` | a checked kernel launch; launches replayed as one; device memory |
+//! | `launch`, `graph`, `buffer`, `tensor_map` | a checked kernel launch; launches replayed as one; device memory; maps for copies of boxes |
 //! | `memory`, `rows`, `vector`, `gemm`, `linear`, `attention`, `decode`, `head`, `sample`, `surrogate` | the operations |
 //! | `ops`, `tangent` | the traits that spread over several of them |
 //!
@@ -29,6 +29,7 @@ mod rows;
 mod sample;
 mod surrogate;
 mod tangent;
+mod tensor_map;
 mod vector;
 
 pub use buffer::{Buffer, Index};

@@ -2,7 +2,7 @@
 //!
 //! Looked for in this order:
 //! 1. The folder that `PROXIMAL_CUDA_KERNELS` names, as a release has it: for each source `NAME.cu` (which must be this build's),
-//!    `NAME.ptx`, `NAME.sm_80.cubin` and `NAME.sm_90a.cubin`.
+//!    `NAME.ptx`, `NAME.sm_80.cubin` and `NAME.sm_90a.cubin`; where the name ends in `_sm90`, for sm_90a alone.
 //! 2. What a compiler makes: nvcc (`NVCC`, `CUDA_HOME/bin/nvcc`, or in `PATH`), else NVRTC, loaded at run time. It is kept in a cache on disk,
 //!    `PROXIMAL_CUDA_CACHE` or `proximal/cuda` in the user's cache folder, under the hash of source, compiler and device, so it is made once.
 
@@ -26,6 +26,17 @@ pub(crate) struct Source {
     pub name: &'static str,
     /// Its text.
     pub text: &'static str,
+    /// The devices it is for.
+    pub target: Target,
+}
+
+/// What a source may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// What every device of compute capability 8.0 and newer has.
+    Common,
+    /// What compute capability 9.0 alone has: wgmma.
+    Sm90a,
 }
 
 /// What the kernels include.
@@ -36,16 +47,21 @@ const HEADERS: &[(&str, &str)] = &[
     ("gemm.cuh", include_str!("../../../cuda-src/gemm.cuh")),
     ("head.cuh", include_str!("../../../cuda-src/head.cuh")),
     ("mma.cuh", include_str!("../../../cuda-src/mma.cuh")),
+    ("sm90.cuh", include_str!("../../../cuda-src/sm90.cuh")),
     ("sums.cuh", include_str!("../../../cuda-src/sums.cuh")),
     ("surrogate.cuh", include_str!("../../../cuda-src/surrogate.cuh")),
 ];
 
-/// The file `cuda-src/NAME.cu`.
+/// The file `cuda-src/NAME.cu`, for all devices unless a target is named.
 macro_rules! source {
     ($name:literal) => {
+        source!($name, Common)
+    };
+    ($name:literal, $target:ident) => {
         crate::compile::Source {
             name: $name,
             text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../cuda-src/", $name, ".cu")),
+            target: crate::compile::Target::$target,
         }
     };
 }
@@ -119,9 +135,12 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     path.metadata().and_then(|m| m.modified()).ok()
 }
 
-/// The compiler's word for a virtual architecture.
-fn arch(prefix: &str, (major, minor): (i32, i32)) -> String {
-    format!("{prefix}_{major}{minor}")
+/// The compiler's word for the virtual architecture of a source on a device.
+fn arch(source: &Source, (major, minor): (i32, i32)) -> String {
+    match source.target {
+        Target::Common => format!("compute_{major}{minor}"),
+        Target::Sm90a => "compute_90a".to_owned(),
+    }
 }
 
 fn failed(source: &Source, what: impl core::fmt::Display) -> Error {

@@ -49,7 +49,7 @@ fn in_folder(folder: &Path, nvcc: &Path, source: &Source, capability: (i32, i32)
     }
     let (file, ptx) = (format!("{}.cu", source.name), format!("{}.ptx", source.name));
     fs::write(folder.join(&file), source.text).map_err(io)?;
-    let code = arch("compute", capability);
+    let code = arch(source, capability);
     let run = Command::new(nvcc)
         .current_dir(folder)
         .args(["-std=c++17", "-O3", "-lineinfo", "--ptx"])

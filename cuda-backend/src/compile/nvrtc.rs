@@ -42,7 +42,7 @@ pub(super) fn compile(headers: Option<&Path>, source: &Source, capability: (i32,
         options: vec![
             "--std=c++17".to_owned(),
             "-lineinfo".to_owned(),
-            format!("--gpu-architecture={}", arch("compute", capability)),
+            format!("--gpu-architecture={}", arch(source, capability)),
         ],
         name: Some(format!("{}.cu", source.name)),
         ..CompileOptions::default()

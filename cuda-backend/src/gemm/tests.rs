@@ -3,7 +3,7 @@ use half::bf16;
 use kernel::backend::Memory;
 use kernel::mat::{Accum, Mat};
 
-use super::{Form, View, parts, product, product_split};
+use super::{Form, Product, View, parts, product, product_split, sm90};
 use crate::buffer::Buffer;
 use crate::device::{Cuda, Element};
 use crate::error::Error;
@@ -172,6 +172,10 @@ fn a_factor_in_two_parts_keeps_its_precision() {
         (Form::Nn, (20, 40, 70)),
         (Form::Tn, (150, 24, 33)),
         (Form::Nt, (9, 8, 600)),
+        // Rows that begin at multiples of 16 bytes.
+        (Form::Nn, (140, 264, 72)),
+        (Form::Tn, (152, 24, 136)),
+        (Form::Nt, (66, 72, 200)),
     ] {
         let [left, right] = shapes(form, size);
         // Numbers of 16 bits: 8 in each part.
@@ -185,6 +189,36 @@ fn a_factor_in_two_parts_keeps_its_precision() {
         product_split(&b, View::of(&c), parts, View::of(&w), form, Accum::Replace);
         close(&read(&b, &c), &expected(&both, &y, form, size), 2e-5);
     }
+}
+
+#[test]
+fn wgmma_where_the_device_and_the_rows_allow() {
+    let Some(b) = device::<bf16>() else { return };
+    let (x, y) = (buf(&b, &numbers(9, 64 * 72), 72), buf(&b, &numbers(10, 40 * 72), 72));
+    let chosen = |cols: usize, from: u64| {
+        let left = View {
+            address: View::of(&x).address + from,
+            ..narrower(&x, cols)
+        };
+        let (low, right, form) = (None, narrower(&y, cols), Form::Nt);
+        let product = Product { left, low, right, form };
+        sm90::kernel(&b, &product).map(|kernel| kernel.name)
+    };
+    let there = (b.capability() == (9, 0)).then_some("gemm_nt_sm90");
+    assert_eq!([72, 71, 1].map(|cols| chosen(cols, 0)), [there; 3]);
+    assert_eq!(chosen(64, 16), there);
+    // No size is 0, and rows begin at multiples of 16 bytes.
+    assert_eq!([chosen(0, 0), chosen(64, 2)], [None; 2]);
+}
+
+#[test]
+fn a_sum_of_nothing_is_zero() {
+    let Some(b) = device::<bf16>() else { return };
+    let (x, y) = (buf(&b, &numbers(9, 70 * 8), 8), buf(&b, &numbers(10, 9 * 8), 8));
+    let c = acc(&b, &[7.0; 70 * 9], 9);
+    let (a, w) = (narrower(&x, 0), narrower(&y, 0));
+    product(&b, View::of(&c), a, w, Form::Nt, None, Accum::Replace);
+    assert_eq!(read(&b, &c), [0.0; 70 * 9]);
 }
 
 #[test]
