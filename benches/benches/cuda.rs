@@ -1,5 +1,6 @@
 //! The CUDA kernels at a model's sizes. On the emulated device (`eval "$(tests/cuda-env.sh)"`): what was counted, beside the ideal, as a table
-//! that is committed (`benches/cuda-counters.txt`), so that a change shows as a diff of numbers. On a GPU: times.
+//! that is committed (`benches/cuda-counters.txt`), so that a change shows as a diff of numbers. With `CUDA_EMULATOR_ARCH=90` it is the table of the products
+//! that have kernels of their own there (`benches/cuda-counters-90.txt`). On a GPU: times.
 //!
 //! `cargo bench -p benches --bench cuda` prints it; `-- --check` compares it with the committed one and fails where they differ; `-- --bless`
 //! writes that. Columns: MB distinct, those over the ideal bytes, bytes moved over distinct, bytes asked for over moved, passes
@@ -39,6 +40,10 @@ const NARROW: Heads = Heads {
 const N: usize = 512;
 /// Keys of a sequence in decoding.
 const T: usize = 2048;
+/// Qwen2.5-0.5B, for the products of compute capability 9.0.
+const WIDTH: usize = 896;
+const HIDDEN: usize = 4864;
+const TOKENS: usize = 2048;
 /// Rows and columns of a square product.
 const SQUARE: usize = 1024;
 
@@ -78,6 +83,41 @@ const ROWS: &[Row] = &[
     Row { name: "surrogate", ideal: |_| 32 * N * 21, flops: 0 },
 ];
 
+/// Products in bf16 on devices of compute capability 9.0, of the up projection of an MLP.
+#[rustfmt::skip]
+const ROWS_90: &[Row] = &[
+    Row { name: "linear of an mlp", ideal: NO_IDEAL, flops: 2 * TOKENS * WIDTH * HIDDEN },
+    Row { name: "linear_bwd_x of it", ideal: NO_IDEAL, flops: 2 * TOKENS * WIDTH * HIDDEN },
+    Row { name: "linear_bwd_w of it", ideal: NO_IDEAL, flops: 2 * TOKENS * WIDTH * HIDDEN },
+];
+
+/// The table of a device: its rows, the numbers it is of by name and width, the file it is committed as.
+struct Table {
+    rows: Vec<&'static Row>,
+    numbers: &'static [(&'static str, usize)],
+    file: &'static str,
+}
+
+impl Table {
+    fn of(capability: (i32, i32)) -> Self {
+        if capability < (9, 0) {
+            return Self {
+                rows: ROWS.iter().collect(),
+                numbers: &[("f32", 4), ("bf16", 2)],
+                file: "cuda-counters.txt",
+            };
+        }
+        let squares = ROWS
+            .iter()
+            .filter(|row| ["linear", "linear_bwd_x", "linear_bwd_w"].contains(&row.name));
+        Self {
+            rows: squares.chain(ROWS_90).collect(),
+            numbers: &[("bf16", 2)],
+            file: "cuda-counters-90.txt",
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().collect();
     let has = |flag: &str| args.iter().any(|a| a == flag);
@@ -89,21 +129,21 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match Cuda::<f32>::new(0) {
-        Ok(_) => {}
+    let of = match Cuda::<f32>::new(0) {
+        Ok(b) => Table::of(b.capability()),
         Err(Error::NoDriver) if !has("--check") => {
             println!("skipped: {}", Error::NoDriver);
             return ExitCode::SUCCESS;
         }
         Err(e) => panic!("device cuda: {e}"),
-    }
-    let table = match table() {
+    };
+    let table = match table(&of) {
         Ok(Some(table)) => table,
         Ok(None) => return times(),
         Err(e) => panic!("a bench cannot be run: {e}"),
     };
     print!("{table}");
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda-counters.txt");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join(of.file);
     if has("--bless") {
         fs::write(&committed, &table).unwrap_or_else(|e| panic!("{}: {e}", committed.display()));
     } else if has("--check") {
@@ -137,14 +177,14 @@ fn child(row: &Row, precision: &str, counters: &Path, more: &[&str]) -> io::Resu
 }
 
 /// The table of counters; none where the device does not count.
-fn table() -> io::Result<Option<String>> {
+fn table(of: &Table) -> io::Result<Option<String>> {
     let counters: PathBuf = env::temp_dir().join(format!("proximal-counters-{}", std::process::id()));
     let mut out = format!(
         "{:<20} {:<5} {:<32} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8}\n",
         "operation", "type", "kernel", "MB", "of ideal", "moved/d", "useful", "banks", "tensor", "bound"
     );
-    for row in ROWS {
-        for (precision, width) in [("f32", 4), ("bf16", 2)] {
+    for row in &of.rows {
+        for &(precision, width) in of.numbers {
             let Some(kernels) = child(row, precision, &counters, &[])? else {
                 return Ok(None);
             };
@@ -198,7 +238,7 @@ fn times() -> ExitCode {
         "{:<20} {:<5} {:>12} {:>9} {:>9}",
         "operation", "type", "ms", "GB/s", "TFLOP/s"
     );
-    for row in ROWS {
+    for row in ROWS.iter().chain(ROWS_90) {
         for precision in ["f32", "bf16"] {
             let status = env::current_exe()
                 .and_then(|me| Command::new(me).args(["--one", row.name, precision, "--time"]).status());
@@ -213,6 +253,7 @@ fn one<T: Element>(name: &str, timed: bool) {
     let b = &Cuda::<T>::new(0).unwrap_or_else(|e| panic!("{e}"));
     let row = ROWS
         .iter()
+        .chain(ROWS_90)
         .find(|r| r.name == name)
         .unwrap_or_else(|| panic!("no row {name}"));
     let mut run = operation(b, name);
@@ -313,6 +354,19 @@ fn operation<'a, T: Element>(b: &'a Cuda<T>, name: &str) -> Box<dyn FnMut() + 'a
             match name {
                 "linear" => Box::new(move || b.linear(&mut y, &x, &w, None, Accum::Replace)),
                 "linear_bwd_x" => Box::new(move || b.linear_bwd_x(&mut y, &x, &w, Accum::Replace)),
+                _ => Box::new(move || b.linear_bwd_w(&mut dw, None, &y, &x)),
+            }
+        }
+        "linear of an mlp" | "linear_bwd_x of it" | "linear_bwd_w of it" => {
+            let (mut x, mut y, w, mut dw) = (
+                buf(b, TOKENS, WIDTH),
+                buf(b, TOKENS, HIDDEN),
+                weight(HIDDEN, WIDTH),
+                acc(b, HIDDEN, WIDTH),
+            );
+            match name {
+                "linear of an mlp" => Box::new(move || b.linear(&mut y, &x, &w, None, Accum::Replace)),
+                "linear_bwd_x of it" => Box::new(move || b.linear_bwd_x(&mut x, &y, &w, Accum::Replace)),
                 _ => Box::new(move || b.linear_bwd_w(&mut dw, None, &y, &x)),
             }
         }

@@ -99,8 +99,8 @@ impl<T: Element> Cuda<T> {
             .map_err(|e| driver("asking for free memory", e))
     }
 
-    /// The device's compute capability.
-    pub(crate) fn capability(&self) -> (i32, i32) {
+    /// The device's compute capability, (major, minor).
+    pub fn capability(&self) -> (i32, i32) {
         self.capability
     }
 
