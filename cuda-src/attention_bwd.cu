@@ -9,13 +9,17 @@
 
 template <typename T>
 __device__ __forceinline__ void delta_of(float* delta, const T* d_o, const T* o, u32 rows, u32 d) {
-    const u32 row = blockIdx.x * (TILE_THREADS / 32) + threadIdx.x / 32;
-    if (row >= rows) return;
+    constexpr u32 WARPS = TILE_THREADS / 32;
+    __shared__ float sums[WARPS];
+    const u32 first = blockIdx.x * WARPS, row = first + threadIdx.x / 32, here = row < rows ? d : 0;
     const u64 at = u64(row) * d;
     float sum = 0.f;
-    for (u32 i = threadIdx.x % 32; i < d; i += 32) sum = fmaf(to_float(d_o[at + i]), to_float(o[at + i]), sum);
+    for (u32 i = threadIdx.x % 32; i < here; i += 32) sum = fmaf(to_float(d_o[at + i]), to_float(o[at + i]), sum);
     sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) delta[row] = sum;
+    // The warps' sums are one sector: it is written once.
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x < WARPS && first + threadIdx.x < rows) delta[first + threadIdx.x] = sums[threadIdx.x];
 }
 
 template <typename T, int D>

@@ -110,17 +110,7 @@ __device__ __forceinline__ void dq_of(bf16* dq, const bf16* d_o, const Stats* st
             }
         }
         const u32 end = at.end(spans, tile);
-        if (at.key + BN > min(end, first + 1)) {
-#pragma unroll
-            for (int m = 0; m < 2; m++)
-#pragma unroll
-                for (int n = 0; n < BN / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++) {
-                        const u32 row = first + m * 16 + lane / 4 + e / 2 * 8, j = at.key + n * 8 + lane % 4 * 2 + e % 2;
-                        if (j >= end || j > row) s[m][n][e] = NEG_INFINITY;
-                    }
-        }
+        if (at.key + BN > min(end, first + 1)) mask(s, first, at.key, [&](u32 i, u32 j) { return j < end && j <= i; });
 #pragma unroll
         for (int m = 0; m < 2; m++)
 #pragma unroll
@@ -130,21 +120,7 @@ __device__ __forceinline__ void dq_of(bf16* dq, const bf16* d_o, const Stats* st
                     const Stats x = of[m][e / 2];
                     s[m][n][e] = exp2_fast(fmaf(s[m][n][e], to_base_2, -x.x[0])) * (dp[m][n][e] - x.x[1]);
                 }
-#pragma unroll
-        for (int c = 0; c < BN / 16; c++) {
-            u32 ds[2][4];
-#pragma unroll
-            for (int m = 0; m < 2; m++) left_of(ds[m], s[m], c);
-#pragma unroll
-            for (int n = 0; n < D / 16; n++) {
-                u32 right[4];
-                ldmatrix_x4_trans(right, keys + c * 16 * ROW + beyond<CHUNKS>(at_left, 2 * n));
-#pragma unroll
-                for (int m = 0; m < 2; m++)
-#pragma unroll
-                    for (int h = 0; h < 2; h++) mma_bf16(sum[m][2 * n + h], ds[m], right[2 * h], right[2 * h + 1]);
-            }
-        }
+        add_product<D>(sum, s, keys, at_left);
     }
     const float factor[2][2] = {{scale, scale}, {scale, scale}};
     store_sums<D>(dq, shared + own, sum, factor, head * d, first, tile.end, stride, d);
@@ -255,17 +231,7 @@ __device__ __forceinline__ void dkv_of(bf16* dk, bf16* dv, const bf16* d_o, cons
             }
         }
         const u32 end = spans[at.span].end;
-        if (at.query + BN > end || at.query + 1 < first + 16 * M) {
-#pragma unroll
-            for (int m = 0; m < M; m++)
-#pragma unroll
-                for (int n = 0; n < BN / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++) {
-                        const u32 key = first + m * 16 + lane / 4 + e / 2 * 8, i = at.query + n * 8 + lane % 4 * 2 + e % 2;
-                        if (i >= end || i < key) s[m][n][e] = NEG_INFINITY;
-                    }
-        }
+        if (at.query + BN > end || at.query + 1 < first + 16 * M) mask(s, first, at.query, [&](u32 j, u32 i) { return i < end && j <= i; });
         const unsigned char* rows = shared + 2 * BM * ROW + offset + STATS;
 #pragma unroll
         for (int n = 0; n < BN / 8; n++) {

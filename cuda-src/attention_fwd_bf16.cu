@@ -93,17 +93,7 @@ __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, cons
         if (!met) continue;
 
         const u32 end = at.end(spans, tile);
-        if (at.key + BN > min(end, first + 1)) {
-#pragma unroll
-            for (int m = 0; m < 2; m++)
-#pragma unroll
-                for (int n = 0; n < BN / 8; n++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++) {
-                        const u32 row = first + m * 16 + lane / 4 + e / 2 * 8, j = at.key + n * 8 + lane % 4 * 2 + e % 2;
-                        if (j >= end || j > row) s[m][n][e] = NEG_INFINITY;
-                    }
-        }
+        if (at.key + BN > min(end, first + 1)) mask(s, first, at.key, [&](u32 i, u32 j) { return j < end && j <= i; });
 #pragma unroll
         for (int m = 0; m < 2; m++)
 #pragma unroll
@@ -130,22 +120,7 @@ __device__ __forceinline__ void forward(bf16* o, float* lse, const bf16* q, cons
                     sum[m][n][2 * h + 1] *= before;
                 }
             }
-#pragma unroll
-        for (int c = 0; c < BN / 16; c++) {
-            u32 p[2][4];
-#pragma unroll
-            for (int m = 0; m < 2; m++) left_of(p[m], s[m], c);
-#pragma unroll
-            for (int n = 0; n < D / 16; n++) {
-                u32 right[4];
-                ldmatrix_x4_trans(right, values + c * 16 * ROW + beyond<CHUNKS>(at_v, 2 * n));
-#pragma unroll
-                for (int m = 0; m < 2; m++) {
-                    mma_bf16(sum[m][2 * n], p[m], right[0], right[1]);
-                    mma_bf16(sum[m][2 * n + 1], p[m], right[2], right[3]);
-                }
-            }
-        }
+        add_product<D>(sum, s, values, at_v);
     }
 
     float factor[2][2];

@@ -101,3 +101,36 @@ template <int N> __device__ __forceinline__ void left_of(u32 (&a)[4], const floa
 #pragma unroll
     for (int e = 0; e < 4; e++) a[e] = pack_bf16(x[2 * c + e / 2][e % 2 * 2], x[2 * c + e / 2][e % 2 * 2 + 1]);
 }
+
+// A warp's scores, rows from `row` and columns from `column` on: those that met(row, column) denies are -infinity.
+template <int M, int N, typename F> __device__ __forceinline__ void mask(float (&s)[M][N][4], u32 row, u32 column, F met) {
+    const u32 lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (!met(row + m * 16 + lane / 4 + e / 2 * 8, column + n * 8 + lane % 4 * 2 + e % 2)) s[m][n][e] = NEG_INFINITY;
+}
+
+// sum (16 M, D) += x (16 M, 8 N), rounded to bf16, times a tile of 8 N rows; `at` is this lane's offset for fragments of K x N rows.
+template <int D, int M, int N>
+__device__ __forceinline__ void add_product(float (&sum)[M][D / 8][4], const float (&x)[M][N][4], u32 tile, u32 at) {
+    constexpr int CHUNKS = D / 8;
+#pragma unroll
+    for (int c = 0; c < N / 2; c++) {
+        u32 left[M][4];
+#pragma unroll
+        for (int m = 0; m < M; m++) left_of(left[m], x[m], c);
+#pragma unroll
+        for (int n = 0; n < D / 16; n++) {
+            u32 right[4];
+            ldmatrix_x4_trans(right, tile + c * 16 * CHUNKS * 16 + beyond<CHUNKS>(at, 2 * n));
+#pragma unroll
+            for (int m = 0; m < M; m++)
+#pragma unroll
+                for (int h = 0; h < 2; h++) mma_bf16(sum[m][2 * n + h], left[m], right[2 * h], right[2 * h + 1]);
+        }
+    }
+}

@@ -171,7 +171,7 @@ __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, con
     constexpr int V = Wide<T>::N;
     const u32 lanes = LANES ? LANES : launch_lanes;
     __shared__ u32 rows[SPLIT];
-    __shared__ float sums[WARPS][G][MAX_DIM];
+    __shared__ __align__(16) float sums[WARPS][G][MAX_DIM];
     __shared__ float2 sums_ml[WARPS][G];
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 group = heads / kv_heads, parts = (group + G - 1) / G, kv_head = blockIdx.y / parts, part = blockIdx.y % parts;
@@ -281,35 +281,78 @@ __device__ __forceinline__ void attend(T* o, float* part_o, float2* part_ml, con
     }
 }
 
-// Grid (rows, heads), a thread a number.
+// Grid (rows, groups of up to COMBINE heads), a warp a head. What the heads' tasks left of maximum and sum is read by the block together,
+// 32 tasks at a time: beside each other they fill their sectors.
+static constexpr u32 COMBINE = 8;
 template <typename T>
 __device__ __forceinline__ void combine(T* o, const float* part_o, const float2* part_ml, const u32* begin, u32 heads, u32 head_dim) {
-    const u32 row = blockIdx.x, head = blockIdx.y, d = threadIdx.x, first = begin[row], end = begin[row + 1];
-    if (end - first == 1 || d >= head_dim) return;
-    float top = LOWEST, total = 0, sum = 0;
-    for (u32 t = first; t < end; t++) top = fmaxf(top, part_ml[u64(t) * heads + head].x);
+    __shared__ u32 bounds[2];
+    // Two tasks of all heads lie in different banks.
+    __shared__ float2 ml[COMBINE][34];
+    const u32 row = blockIdx.x, first_head = blockIdx.y * COMBINE, here = min(COMBINE, heads - first_head);
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = first_head + warp;
+    if (threadIdx.x < 2) bounds[threadIdx.x] = begin[row + threadIdx.x];
+    __syncthreads();
+    const u32 first = bounds[0], end = bounds[1];
+    if (end - first == 1) return;
+    // Four numbers a lane, neighbours where they are 16 bytes.
+    const bool wide = head_dim % 4 == 0;
+    float top = LOWEST, total = 0, sum[4] = {};
+    for (u32 from = first; from < end; from += 32) {
+        const u32 tasks = min(32u, end - from), count = warp < here ? tasks : 0;
+        for (u32 i = threadIdx.x; i < tasks * COMBINE; i += blockDim.x) {
+            const u32 h = i % COMBINE, t = i / COMBINE;
+            if (h < here) ml[h][t] = part_ml[u64(from + t) * heads + first_head + h];
+        }
+        __syncthreads();
+        const float2 mine = lane < count ? ml[warp][lane] : make_float2(LOWEST, 0.f);
+        const float before = top;
+        top = fmaxf(top, warp_max(mine.x));
+        const float fade = exp_fast(before - top), weight = exp_fast(mine.x - top);
+        total = fmaf(total, fade, warp_sum(mine.y * weight));
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum[j] *= fade;
 #pragma unroll 4
-    for (u32 t = first; t < end; t++) {
-        const u64 from = u64(t) * heads + head;
-        const float2 ml = part_ml[from];
-        const float weight = exp_fast(ml.x - top);
-        total = fmaf(ml.y, weight, total);
-        sum = fmaf(part_o[from * head_dim + d], weight, sum);
+        for (u32 t = 0; t < count; t++) {
+            const float of = __shfl_sync(FULL_MASK, weight, t);
+            const float* part = part_o + (u64(from + t) * heads + head) * head_dim;
+            if (wide) {
+                if (4 * lane < head_dim) {
+                    const Vec<float, 4> x = *reinterpret_cast<const Vec<float, 4>*>(part + 4 * lane);
+#pragma unroll
+                    for (int j = 0; j < 4; j++) sum[j] = fmaf(x.x[j], of, sum[j]);
+                }
+            } else {
+#pragma unroll
+                for (int j = 0; j < 4; j++)
+                    if (lane + 32 * j < head_dim) sum[j] = fmaf(part[lane + 32 * j], of, sum[j]);
+            }
+        }
+        __syncthreads();
     }
-    o[(u64(row) * heads + head) * head_dim + d] = from_float<T>(sum / total);
+    if (warp >= here) return;
+    T* to = o + (u64(row) * heads + head) * head_dim;
+    if (wide) {
+        Vec<T, 4> x;
+#pragma unroll
+        for (int j = 0; j < 4; j++) x.x[j] = from_float<T>(sum[j] / total);
+        if (4 * lane < head_dim) *reinterpret_cast<Vec<T, 4>*>(to + 4 * lane) = x;
+    } else {
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (lane + 32 * j < head_dim) to[lane + 32 * j] = from_float<T>(sum[j] / total);
+    }
 }
 
-// Blocks of (x, y) threads: x go through a row of c numbers, a row each y.
+// A thread a vector; neighbours go on from the end of one row to the next, so that the slots of a warp's rows are of one sector.
 template <typename T, int V>
 __device__ __forceinline__ void append(T* keys, T* values, const T* k, const T* v, const u32* slots, u32 n, u32 c) {
     typedef Vec<T, V> Pack;
-    const u32 row = blockIdx.x * blockDim.y + threadIdx.y;
-    if (row >= n) return;
-    const u64 from = u64(row) * c, to = u64(slots[row]) * c;
-    for (u32 i = threadIdx.x; i < c / V; i += blockDim.x) {
-        reinterpret_cast<Pack*>(keys + to)[i] = reinterpret_cast<const Pack*>(k + from)[i];
-        reinterpret_cast<Pack*>(values + to)[i] = reinterpret_cast<const Pack*>(v + from)[i];
-    }
+    const u32 vectors = c / V, i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    const u64 to = u64(slots[i / vectors]) * vectors + i % vectors;
+    reinterpret_cast<Pack*>(keys)[to] = reinterpret_cast<const Pack*>(k)[i];
+    reinterpret_cast<Pack*>(values)[to] = reinterpret_cast<const Pack*>(v)[i];
 }
 
 #define ATTEND(T, S, G, NAME, WHOLE, LANES)                                                                                                 \
@@ -326,7 +369,7 @@ __device__ __forceinline__ void append(T* keys, T* values, const T* k, const T* 
 #define KERNELS(T, S)                                                                                                                        \
     HEADS(ATTEND, T, S, , true, 0) HEADS(ATTEND, T, S, _narrow, false, 0)                                                                    \
     APPEND(T, S, , Wide<T>::N) APPEND(T, S, _narrow, 1)                                                                                      \
-    extern "C" __global__ void attention_combine_##S(T* o, const float* part_o, const float2* part_ml, const u32* begin, u32 heads,          \
+    extern "C" __global__ void __launch_bounds__(32 * COMBINE) attention_combine_##S(T* o, const float* part_o, const float2* part_ml, const u32* begin, u32 heads,          \
                                                      u32 head_dim) {                                                                         \
         combine(o, part_o, part_ml, begin, heads, head_dim);                                                                                 \
     }

@@ -3,8 +3,8 @@
 // Shapes: per token, N in all: logp, advantage, mask (bytes), and where given entropy, old, reference, sampler; dlogp, and where given dentropy.
 //   starts (completions + 1): completion i has the tokens starts[i] .. starts[i + 1] - 1.  outcomes (completions, 6) f64: loss, kl, clipped
 //   below, clipped above, tokens, phi.
-// Grid: a block of 256 threads a completion. A first pass over its tokens where the loss needs a sum over the completion, and a last one where
-// the ratio is of the completion: they read from L2.
+// Grid: a block of 256 threads a completion. A first pass over its mask, and its tokens where the loss needs a sum over the completion; and a last
+// one where the ratio is of the completion: they read from L2. The mask is read once, a bit a token in a register, up to 16384 tokens a completion.
 // Bytes a token: 4 for each number given, 1 for the mask, 4 written: 21 with old and reference.  All arithmetic is f64, as the kernel crate's: it takes
 // twice as long as the bytes, some microseconds for a hundred thousand tokens.
 // Deterministic: one order of each sum.
@@ -23,7 +23,27 @@ enum Correction { NO_CORRECTION, TOKEN_TRUNCATE, SEQUENCE_MASK };
 
 struct Tokens {
     const float *logp, *advantage, *entropy, *old, *reference, *sampler;
+};
+
+// The block's completion, tokens from .. to, and which of them count. `bounds` is shared; a barrier for all.
+struct Completion {
+    u64 from, to;
     const unsigned char* mask;
+    u64 kept;  // a bit for each of the thread's first 64 tokens, so that a second pass does not read them
+
+    __device__ __forceinline__ Completion(const u32* starts, const unsigned char* mask, u32* bounds) : mask(mask), kept(0) {
+        if (threadIdx.x < 2) bounds[threadIdx.x] = starts[blockIdx.x + threadIdx.x];
+        __syncthreads();
+        from = bounds[0];
+        to = bounds[1];
+    }
+    // The thread's token number `turn` is t: in the first pass, and after it.
+    __device__ __forceinline__ bool first(u32 turn, u64 t) {
+        const bool counts = mask[t] != 0;
+        if (turn < 64) kept |= u64(counts) << turn;
+        return counts;
+    }
+    __device__ __forceinline__ bool again(u32 turn, u64 t) const { return turn < 64 ? kept >> turn & 1 : mask[t] != 0; }
 };
 
 // Sums over a completion.
@@ -118,12 +138,13 @@ struct Group {
 };
 
 // The sums; none but the number of tokens where the loss needs no other, so that logp is read once.
-__device__ __forceinline__ Sequence sequence(const Group& g, u64 from, u64 to, double* shared) {
+__device__ __forceinline__ Sequence sequence(const Group& g, Completion& own, double* shared) {
     double sums[5] = {0., 0., 0., 0., 0.};
     const Tokens& x = g.x;
     const bool more = g.s.level != 0. || g.s.off_policy != INFINITE || g.is(VESPO) || g.s.correction == SEQUENCE_MASK;
-    for (u64 t = from + threadIdx.x; t < to; t += blockDim.x) {
-        if (!x.mask[t]) continue;
+    u32 turn = 0;
+    for (u64 t = own.from + threadIdx.x; t < own.to; t += blockDim.x) {
+        if (!own.first(turn++, t)) continue;
         sums[0] += 1.;
         if (!more) continue;
         const double ell = log_ratio(x.logp, x.old, t);
@@ -145,18 +166,20 @@ extern "C" __global__ void __launch_bounds__(256)
                const float* sampler) {
     __shared__ double shared[5 * 32];
     __shared__ Settings s;
+    __shared__ u32 bounds[2];
     if (threadIdx.x < sizeof(Settings) / 8) reinterpret_cast<double*>(&s)[threadIdx.x] = settings[threadIdx.x];
-    __syncthreads();
-    const Tokens x = {logp, advantage, entropy, old, reference, sampler, mask};
+    Completion own(starts, mask, bounds);
+    const Tokens x = {logp, advantage, entropy, old, reference, sampler};
     const Group g = {s, x};
-    const u64 from = starts[blockIdx.x], to = starts[blockIdx.x + 1];
-    const Sequence q = sequence(g, from, to, shared);
+    const u64 from = own.from, to = own.to;
+    const Sequence q = sequence(g, own, shared);
     const double scale = g.scale(q.len);
     const bool by_token = s.level == 0.;
     double sums[5] = {0., 0., 0., 0., 0.};  // loss, kl, through the ratio, clipped below, above
+    u32 turn = 0;
     for (u64 t = from + threadIdx.x; t < to; t += blockDim.x) {
         float d = 0.f, e = 0.f;
-        if (mask[t]) {
+        if (own.again(turn++, t)) {
             const Token o = g.token(q, t);
             sums[0] += scale * o.value;
             sums[1] += o.kl / s.tokens;
@@ -176,17 +199,18 @@ extern "C" __global__ void __launch_bounds__(256)
     block_sums(sums, shared);
     if (!by_token) {
         // Not one rounding: two large numbers that cancel do so to 0.
+        turn = 0;
         for (u64 t = from + threadIdx.x; t < to; t += blockDim.x)
-            dlogp[t] = mask[t] ? float(__dadd_rn(__dmul_rn(scale, g.token(q, t).direct), sums[2] / q.len)) : 0.f;
+            dlogp[t] = own.again(turn++, t) ? float(__dadd_rn(__dmul_rn(scale, g.token(q, t).direct), sums[2] / q.len)) : 0.f;
     }
-    if (threadIdx.x == 0) {
-        double* out = outcomes + u64(blockIdx.x) * 6;
-        out[0] = sums[0];
-        out[1] = sums[1];
-        out[2] = sums[3];
-        out[3] = sums[4];
-        out[4] = q.tokens;
-        out[5] = g.is(VESPO) && from < to ? g.vespo(q, advantage[from]) : 0.;
+    // Every thread has the sums; six write them at once.
+    if (threadIdx.x < 6) {
+        const double phi = g.is(VESPO) && from < to ? g.vespo(q, advantage[from]) : 0.;
+        const double of[6] = {sums[0], sums[1], sums[3], sums[4], q.tokens, phi};
+        double mine = of[0];
+#pragma unroll
+        for (u32 i = 1; i < 6; i++) mine = threadIdx.x == i ? of[i] : mine;
+        outcomes[u64(blockIdx.x) * 6 + threadIdx.x] = mine;
     }
 }
 
@@ -196,15 +220,19 @@ extern "C" __global__ void __launch_bounds__(256)
     rloo_loss(float* dlogp, double* outcomes, const u32* starts, const float* logp, const float* advantage, const unsigned char* mask,
               const float* old, double epsilon, double epsilon_high, double completions) {
     __shared__ double shared[32];
-    const u64 from = starts[blockIdx.x], to = starts[blockIdx.x + 1];
+    __shared__ u32 bounds[2];
+    Completion own(starts, mask, bounds);
+    const u64 from = own.from, to = own.to;
     double ell[1] = {0.};
+    u32 turn = 0;
     for (u64 t = from + threadIdx.x; t < to; t += blockDim.x)
-        if (mask[t]) ell[0] += log_ratio(logp, old, t);
+        if (own.first(turn++, t)) ell[0] += log_ratio(logp, old, t);
     block_sums(ell, shared);
     const double a = advantage[blockIdx.x];
     const Slope w = ratio_of(ell[0]), gain = clipped(w, a, epsilon, epsilon_high);
     const float d = float(-gain.d / completions);
-    for (u64 t = from + threadIdx.x; t < to; t += blockDim.x) dlogp[t] = mask[t] ? d : 0.f;
+    turn = 0;
+    for (u64 t = from + threadIdx.x; t < to; t += blockDim.x) dlogp[t] = own.again(turn++, t) ? d : 0.f;
     if (threadIdx.x == 0) {
         double* out = outcomes + u64(blockIdx.x) * 3;
         out[0] = -gain.v / completions;

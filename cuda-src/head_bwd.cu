@@ -4,10 +4,13 @@
 // Shapes: z, z_dot (rows, v), rows ld apart, ld a multiple of 8; lse, targets, dlogp, dentropy, entropy, weight (rows).  Any v.
 // f32: they replace z.  bf16: they are high + low, two matrices of bf16 with rows ld apart: 16 bits of mantissa, because what is far larger than
 // the gradient, a target's dz, is in the same sum.
-// Grid: head_dz (ceil(v / 1024), rows) blocks of 128 threads, two quads a thread; head_u a block of 512 threads a row.
+// Grid: head_dz (ceil(v / 4096), rows) blocks of 128 threads, eight quads a thread; head_u a block of 512 threads a row.
 // Bytes a logit: head_dz 4 read, 4 written: the ideal.  head_u 8 read for the mean, 8 again for u, 4 written.
 // Deterministic: one order of the sums, which depends on v only.
 #include "head.cuh"
+
+// Quads of a thread of head_dz: so many that the numbers of the row, which every warp reads, are little beside them.
+constexpr int QUADS = 8;
 
 // Four cotangents to where they go.
 __device__ __forceinline__ void put(float* high, float*, u32 q, u32 v, const Quad& x) { store_quad(high, q, v, true, x); }
@@ -31,12 +34,12 @@ __device__ __forceinline__ void dz(T* high, T* low, const float* z, const u32* t
     const float slope = dlogp[i], entropy_slope = dentropy[i], h = entropy[i], minus_lse = -lse[i];
     const u32 y = targets[i];
     // Neighbouring threads have neighbouring quads, so that a warp's access is whole sectors.
-    const u32 first = blockIdx.x * 2 * blockDim.x + threadIdx.x, step = blockDim.x;
-    Quad x[2];
+    const u32 first = blockIdx.x * QUADS * blockDim.x + threadIdx.x, step = blockDim.x;
+    Quad x[QUADS];
 #pragma unroll
-    for (int a = 0; a < 2; a++) x[a] = load_quad(row, first + a * step, v, true, NEG_INFINITY);
+    for (int a = 0; a < QUADS; a++) x[a] = load_quad(row, first + a * step, v, true, NEG_INFINITY);
 #pragma unroll
-    for (int a = 0; a < 2; a++) {
+    for (int a = 0; a < QUADS; a++) {
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             const float log_p = fmaf(x[a].x[k], inverse, minus_lse), p = expf(log_p);

@@ -24,12 +24,7 @@ __device__ __forceinline__ void cp_async_part(u32 to, const void* from, u32 byte
 }
 // All or nothing of it, the latter as zeros.
 __device__ __forceinline__ void cp_async_16(u32 to, const void* from, bool valid) { cp_async_part(to, from, valid ? 16 : 0); }
-// The same for 4 bytes, through L1.
-__device__ __forceinline__ void cp_async_4(u32 to, const void* from, bool valid) {
-    const u32 bytes = valid ? 4 : 0;
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
-// The same for 8 bytes.
+// The same for 8 bytes, through L1.
 __device__ __forceinline__ void cp_async_8(u32 to, const void* from, bool valid) {
     const u32 bytes = valid ? 8 : 0;
     asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;\n" ::"r"(to), "l"(from), "r"(bytes) : "memory");

@@ -3,52 +3,86 @@
 //   rmsnorm_bwd   dx (+)= r (g - x^ mean_c(g x^)), dw += sum over rows of dy x^
 //   rmsnorm_jvp   y_dot = w_dot x^ + w r (x_dot - x^ mean_c(x^ x_dot))
 // Shapes: x, y, dx, dy, x_dot (rows, c), w, w_dot, dw (1, c), rstd (rows, 1).
-// Grid: blocks of (x, y) threads: x go through a row, y rows at once. A thread keeps the first vector of its row in registers; only rows
-//   beyond 1024 vectors (in rmsnorm_bwd 512) are read twice. In rmsnorm_bwd a block goes through `per_block` rows and leaves its share of dw in `partial`
-//   (blocks, c); rmsnorm_dw adds those.
-// Bytes a row, T of 2 bytes: forward 4 c + 4, bwd 6 c + 4 (8 c where it adds) and 8 c / per_block for the partial sums, jvp 6 c + 4. Read
-//   again, from the caches: w and w_dot (each row of forward and jvp, each block of bwd).
+// Grid: blocks of (x, y) threads: x go through a row, y rows at once, and forward and bwd ROWS of them a thread, whose loads are all under way
+//   before the first is used. A thread keeps the first vector of its rows, and of w, in registers; only rows beyond 1024 vectors (in rmsnorm_bwd
+//   512) are read twice. In rmsnorm_bwd a block goes through `per_block` rows and leaves its share of dw in `partial` (blocks, c); rmsnorm_dw adds those.
+// Bytes a row, T of 2 bytes: forward 4 c + 4, bwd 6 c + 4 (8 c where it adds) and 8 c / per_block for the partial sums, which per_block keeps
+//   within 3 % of the rest; jvp 6 c + 4. Read again, from the caches: w once a block of forward and bwd, w and w_dot each row of jvp.
 // Deterministic: the sum of a row is that of each thread's columns in order, then a tree; dw adds the rows of y in steps of blockDim.y, then
 //   the y in order, then the blocks: eight strands, then those in order.
 // _narrow: rows that are not whole vectors, number by number.
 #include "common.cuh"
 
-// Sum over the blockDim.x threads of this y, the same bits in each. `shared` holds 32 floats and is not used again before the next
+constexpr int ROWS = 4;
+
+// Sums over the blockDim.x threads of this y, the same bits in each. `shared` holds 32 N floats and is not used again before the next
 // barrier but one: two of them take turns.
-__device__ __forceinline__ float row_sum(float x, float* shared) {
-    x = warp_sum(x);
-    const u32 warps = blockDim.x / 32;
-    if (warps == 1) return x;
+template <int N> __device__ __forceinline__ void row_sums(float (&x)[N], float* shared) {
+    const u32 warps = blockDim.x / 32, lane = threadIdx.x % 32;
     float* mine = shared + threadIdx.y * warps;
-    if (threadIdx.x % 32 == 0) mine[threadIdx.x / 32] = x;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        x[k] = warp_sum(x[k]);
+        if (warps > 1 && lane == 0) mine[k * 32 + threadIdx.x / 32] = x[k];
+    }
+    if (warps == 1) return;
     __syncthreads();
-    const u32 lane = threadIdx.x % 32;
-    return warp_sum(lane < warps ? mine[lane] : 0.f);
+#pragma unroll
+    for (int k = 0; k < N; k++) x[k] = warp_sum(lane < warps ? mine[k * 32 + lane] : 0.f);
+}
+
+// This thread's first vector of w (n vectors), which the block reads once; `staged` has room for blockDim.x vectors. A barrier for all.
+template <typename Pack> __device__ __forceinline__ Pack first_weight(const Pack* w, u32 n, Pack* staged) {
+    if (threadIdx.y == 0 && threadIdx.x < n) staged[threadIdx.x] = w[threadIdx.x];
+    __syncthreads();
+    Pack weight;
+    if (threadIdx.x < n) weight = staged[threadIdx.x];
+    return weight;
 }
 
 template <typename T, int V>
 __device__ __forceinline__ void forward(T* y, float* rstd, const T* x, const T* w, u32 rows, u32 c, float eps) {
     typedef Vec<T, V> Pack;
-    __shared__ float shared[32];
-    const u32 row = blockIdx.x * blockDim.y + threadIdx.y, n = row < rows ? c / V : 0;
-    const Pack *from = reinterpret_cast<const Pack*>(x + u64(row) * c), *weight = reinterpret_cast<const Pack*>(w);
-    Pack* to = reinterpret_cast<Pack*>(y + u64(row) * c);
-    Pack first;
-    float sum = 0;
-    for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
-        const Pack a = from[i];
-        if (i == threadIdx.x) first = a;
+    __shared__ float shared[ROWS * 32];
+    extern __shared__ __align__(16) unsigned char staged[];  // blockDim.x vectors
+    const u32 tx = threadIdx.x, n = c / V, first_row = blockIdx.x * ROWS * blockDim.y + threadIdx.y;
+    const Pack* weights = reinterpret_cast<const Pack*>(w);
+    Pack first[ROWS];
+    float sum[ROWS];
+    u32 here[ROWS];  // vectors of the row
 #pragma unroll
-        for (int j = 0; j < V; j++) sum = fmaf(to_float(a.x[j]), to_float(a.x[j]), sum);
+    for (int k = 0; k < ROWS; k++) {
+        const u32 row = first_row + k * blockDim.y;
+        here[k] = row < rows ? n : 0;
+        if (tx < here[k]) first[k] = reinterpret_cast<const Pack*>(x + u64(row) * c)[tx];
     }
-    const float r = 1.f / sqrtf(row_sum(sum, shared) / float(c) + eps);
-    if (threadIdx.x == 0 && row < rows) rstd[row] = r;
-    for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
-        Pack a = i == threadIdx.x ? first : from[i];
-        const Pack b = weight[i];
+    const Pack weight = first_weight(weights, n, reinterpret_cast<Pack*>(staged));
 #pragma unroll
-        for (int j = 0; j < V; j++) a.x[j] = from_float<T>(to_float(a.x[j]) * r * to_float(b.x[j]));
-        to[i] = a;
+    for (int k = 0; k < ROWS; k++) {
+        const Pack* from = reinterpret_cast<const Pack*>(x + u64(first_row + k * blockDim.y) * c);
+        sum[k] = 0.f;
+        for (u32 i = tx; i < here[k]; i += blockDim.x) {
+            const Pack a = i == tx ? first[k] : from[i];
+#pragma unroll
+            for (int j = 0; j < V; j++) sum[k] = fmaf(to_float(a.x[j]), to_float(a.x[j]), sum[k]);
+        }
+    }
+    row_sums(sum, shared);
+#pragma unroll
+    for (int k = 0; k < ROWS; k++) {
+        const u32 row = first_row + k * blockDim.y;
+        const Pack* from = reinterpret_cast<const Pack*>(x + u64(row) * c);
+        Pack* to = reinterpret_cast<Pack*>(y + u64(row) * c);
+        const float r = 1.f / sqrtf(sum[k] / float(c) + eps);
+        if (tx == 0 && row < rows) rstd[row] = r;
+        for (u32 i = tx; i < here[k]; i += blockDim.x) {
+            const bool kept = i == tx;
+            Pack a = kept ? first[k] : from[i];
+            const Pack b = kept ? weight : weights[i];
+#pragma unroll
+            for (int j = 0; j < V; j++) a.x[j] = from_float<T>(to_float(a.x[j]) * r * to_float(b.x[j]));
+            to[i] = a;
+        }
     }
 }
 
@@ -61,14 +95,15 @@ __device__ __forceinline__ void tangent(T* y_dot, const T* x, const T* x_dot, co
     const Pack *from = reinterpret_cast<const Pack*>(x + at), *from_dot = reinterpret_cast<const Pack*>(x_dot + at);
     Pack first, first_dot;
     const float r = row < rows ? rstd[row] : 0.f;
-    float sum = 0;
+    float sum[1] = {0.f};
     for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
         const Pack a = from[i], b = from_dot[i];
         if (i == threadIdx.x) first = a, first_dot = b;
 #pragma unroll
-        for (int j = 0; j < V; j++) sum = fmaf(to_float(a.x[j]) * r, to_float(b.x[j]), sum);
+        for (int j = 0; j < V; j++) sum[0] = fmaf(to_float(a.x[j]) * r, to_float(b.x[j]), sum[0]);
     }
-    const float mean = row_sum(sum, shared) / float(c);
+    row_sums(sum, shared);
+    const float mean = sum[0] / float(c);
     for (u32 i = threadIdx.x; i < n; i += blockDim.x) {
         const bool kept = i == threadIdx.x;
         const Pack a = kept ? first : from[i], b = kept ? first_dot : from_dot[i];
@@ -89,65 +124,83 @@ __device__ __forceinline__ void backward(T* dx, float* partial, const T* dy, con
                                          u32 per_block) {
     typedef Vec<T, V> Pack;
     typedef Vec<float, V> Sums;
-    __shared__ float shared[2][32];
-    extern __shared__ float columns[];  // (blockDim.y, V, blockDim.x + PAD)
-    constexpr u32 PAD = 32 / V;         // free of bank conflicts
+    __shared__ float shared[2][ROWS * 32];
+    extern __shared__ __align__(16) float columns[];  // (blockDim.y, V, blockDim.x + PAD); first the vectors of w
+    constexpr u32 PAD = 32 / V;                       // free of bank conflicts
     const u32 n = c / V, tx = threadIdx.x, end = min(rows, (blockIdx.x + 1) * per_block);
     float* own = partial + u64(blockIdx.x) * c;
     Sums* share = reinterpret_cast<Sums*>(own);
+    const Pack* weights = reinterpret_cast<const Pack*>(w);
+    const Pack weight = first_weight(weights, n, reinterpret_cast<Pack*>(columns));
     Sums dw;
 #pragma unroll
     for (int j = 0; j < V; j++) dw.x[j] = 0;
     for (u32 i = tx + blockDim.x; i < n; i += blockDim.x) share[i] = dw;
-    Pack weight;
-    if (tx < n) weight = reinterpret_cast<const Pack*>(w)[tx];
     u32 turn = 0;
     // Every thread makes the same number of turns: there is a barrier in each.
-    for (u32 first_row = blockIdx.x * per_block; first_row < end; first_row += blockDim.y, turn ^= 1) {
-        const u32 row = first_row + threadIdx.y, here = row < end ? n : 0;
-        const u64 at = u64(row) * c;
-        const Pack *from = reinterpret_cast<const Pack*>(x + at), *d = reinterpret_cast<const Pack*>(dy + at);
-        Pack first, first_d;
-        const float r = row < end ? rstd[row] : 0.f;
-        float sum = 0;
-        for (u32 i = tx; i < here; i += blockDim.x) {
-            const bool kept = i == tx;
-            const Pack a = from[i], b = d[i], u = kept ? weight : reinterpret_cast<const Pack*>(w)[i];
-            if (kept) first = a, first_d = b;
-            Sums add;
+    for (u32 first_row = blockIdx.x * per_block; first_row < end; first_row += ROWS * blockDim.y, turn ^= 1) {
+        Pack first[ROWS], first_d[ROWS];
+        float r[ROWS], sum[ROWS];
+        u32 here[ROWS];  // vectors of the row
 #pragma unroll
-            for (int j = 0; j < V; j++) {
-                const float hat = to_float(a.x[j]) * r, c = to_float(b.x[j]);
-                sum = fmaf(to_float(u.x[j]) * c, hat, sum);
-                add.x[j] = c * hat;
-            }
-            if (kept) {
+        for (int k = 0; k < ROWS; k++) {
+            const u32 row = first_row + k * blockDim.y + threadIdx.y;
+            const u64 at = u64(row) * c;
+            here[k] = row < end ? n : 0;
+            r[k] = row < end ? rstd[row] : 0.f;
+            if (tx < here[k]) first[k] = reinterpret_cast<const Pack*>(x + at)[tx], first_d[k] = reinterpret_cast<const Pack*>(dy + at)[tx];
+        }
 #pragma unroll
-                for (int j = 0; j < V; j++) dw.x[j] += add.x[j];
-            } else {
-                Sums so_far = share[i];
+        for (int k = 0; k < ROWS; k++) {
+            const u64 at = u64(first_row + k * blockDim.y + threadIdx.y) * c;
+            const Pack *from = reinterpret_cast<const Pack*>(x + at), *d = reinterpret_cast<const Pack*>(dy + at);
+            sum[k] = 0.f;
+            for (u32 i = tx; i < here[k]; i += blockDim.x) {
+                const bool kept = i == tx;
+                const Pack a = kept ? first[k] : from[i], b = kept ? first_d[k] : d[i], u = kept ? weight : weights[i];
+                Sums add;
 #pragma unroll
-                for (int j = 0; j < V; j++) so_far.x[j] += add.x[j];
-                share[i] = so_far;
+                for (int j = 0; j < V; j++) {
+                    const float hat = to_float(a.x[j]) * r[k], c = to_float(b.x[j]);
+                    sum[k] = fmaf(to_float(u.x[j]) * c, hat, sum[k]);
+                    add.x[j] = c * hat;
+                }
+                if (kept) {
+#pragma unroll
+                    for (int j = 0; j < V; j++) dw.x[j] += add.x[j];
+                } else {
+                    Sums so_far = share[i];
+#pragma unroll
+                    for (int j = 0; j < V; j++) so_far.x[j] += add.x[j];
+                    share[i] = so_far;
+                }
             }
         }
-        const float mean = row_sum(sum, shared[turn]) / float(c);
-        for (u32 i = tx; i < here; i += blockDim.x) {
-            const bool kept = i == tx;
-            const Pack a = kept ? first : from[i], b = kept ? first_d : d[i], u = kept ? weight : reinterpret_cast<const Pack*>(w)[i];
-            Pack* to = reinterpret_cast<Pack*>(dx + at) + i;
-            Pack out;
-            if (ADD) out = *to;
+        row_sums(sum, shared[turn]);
 #pragma unroll
-            for (int j = 0; j < V; j++) {
-                const float hat = to_float(a.x[j]) * r;
-                float value = r * fmaf(-hat, mean, to_float(u.x[j]) * to_float(b.x[j]));
-                if (ADD) value += to_float(out.x[j]);
-                out.x[j] = from_float<T>(value);
+        for (int k = 0; k < ROWS; k++) {
+            const u64 at = u64(first_row + k * blockDim.y + threadIdx.y) * c;
+            const Pack *from = reinterpret_cast<const Pack*>(x + at), *d = reinterpret_cast<const Pack*>(dy + at);
+            const float mean = sum[k] / float(c);
+            for (u32 i = tx; i < here[k]; i += blockDim.x) {
+                const bool kept = i == tx;
+                const Pack a = kept ? first[k] : from[i], b = kept ? first_d[k] : d[i], u = kept ? weight : weights[i];
+                Pack* to = reinterpret_cast<Pack*>(dx + at) + i;
+                Pack out;
+                if (ADD) out = *to;
+#pragma unroll
+                for (int j = 0; j < V; j++) {
+                    const float hat = to_float(a.x[j]) * r[k];
+                    float value = r[k] * fmaf(-hat, mean, to_float(u.x[j]) * to_float(b.x[j]));
+                    if (ADD) value += to_float(out.x[j]);
+                    out.x[j] = from_float<T>(value);
+                }
+                *to = out;
             }
-            *to = out;
         }
     }
+    // All have their first vector of w.
+    __syncthreads();
     const u32 stride = blockDim.x + PAD;
 #pragma unroll
     for (int j = 0; j < V; j++) columns[(threadIdx.y * V + j) * stride + tx] = dw.x[j];

@@ -2,8 +2,8 @@
 //   axpy    y += alpha x          scale   x *= alpha
 //   adamw   g = grad_scale grad; m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p = keep p + rate m / (root sqrt(v) + eps), with
 //           keep = 1 - lr weight_decay, rate = -lr / (1 - b1^t), root = 1 / sqrt(1 - b2^t): the CPU's operations in the CPU's order
-//   dot     sum_i x_i y_i: `dot` leaves a sum for each 16384 numbers, `dot_sum` adds those
-// Shapes: n numbers, any n; aligned to 16 bytes.  Grid: blocks of 256 threads; elementwise 4 numbers a thread, dot 64.
+//   dot     sum_i x_i y_i: `dot` leaves a sum for each block, `dot_sum` adds those
+// Shapes: n numbers, any n; aligned to 16 bytes.  Grid: blocks of 256 threads; elementwise 4 numbers a thread; dot 8 and, from 1024 blocks on, more.
 // Bytes a number: axpy 12, scale 8, adamw 28, dot 8, which is the ideal: each is touched once.
 // Deterministic: dot adds in f64, each thread its numbers in order, then the threads in a tree; the blocks likewise.
 #include "common.cuh"
@@ -86,12 +86,10 @@ __device__ __forceinline__ double block_total(double x) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) dot(double* partial, const float* x, const float* y, u32 n) {
-    constexpr u32 STEP = 256 * 4;
-    const u64 first = u64(blockIdx.x) * 16 * STEP + threadIdx.x * 4;
+    const u64 step = u64(gridDim.x) * 256 * 4;
     double sum = 0;
 #pragma unroll 4
-    for (int k = 0; k < 16; k++) {
-        const u64 i = first + k * STEP;
+    for (u64 i = (u64(blockIdx.x) * 256 + threadIdx.x) * 4; i < n; i += step) {
         if (i + 4 <= n) {
             const V4 a = at<4>(x, i), b = at<4>(y, i);
 #pragma unroll

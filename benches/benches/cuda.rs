@@ -3,7 +3,7 @@
 //! that have kernels of their own there (`benches/cuda-counters-90.txt`). On a GPU: times.
 //!
 //! `cargo bench -p benches --bench cuda` prints it; `-- --check` compares it with the committed one and fails where they differ; `-- --bless`
-//! writes that. Columns: MB distinct, those over the ideal bytes, bytes moved over distinct, bytes asked for over moved, passes
+//! writes that; `-- rmsnorm` is only of the operations whose names have that in them. Columns: MB distinct, those over the ideal bytes, bytes moved over distinct, bytes asked for over moved, passes
 //! through shared memory's banks over the passes without conflicts, the share of the modelled time in which the tensor cores work, and
 //! the unit that bounds the model (design: issue, tensor, fp32, special, shared, l2, hbm). The model is not time.
 use std::fmt::Write;
@@ -36,6 +36,11 @@ const NARROW: Heads = Heads {
     kv_heads: 1,
     head_dim: 64,
 };
+const CACHED: Heads = Heads {
+    heads: 9,
+    kv_heads: 3,
+    head_dim: 64,
+};
 /// Tokens.
 const N: usize = 512;
 /// Keys of a sequence in decoding.
@@ -56,6 +61,9 @@ struct Row {
     flops: usize,
 }
 
+/// Columns of the tables for an operation's name.
+const NAME: usize = 20;
+
 const NO_IDEAL: fn(usize) -> usize = |_| 0;
 
 #[rustfmt::skip]
@@ -72,10 +80,12 @@ const ROWS: &[Row] = &[
     Row { name: "linear", ideal: NO_IDEAL, flops: 2 * SQUARE * SQUARE * SQUARE },
     Row { name: "linear_bwd_x", ideal: NO_IDEAL, flops: 2 * SQUARE * SQUARE * SQUARE },
     Row { name: "linear_bwd_w", ideal: NO_IDEAL, flops: 2 * SQUARE * SQUARE * SQUARE },
+    Row { name: "bias gradient", ideal: NO_IDEAL, flops: 0 },
     Row { name: "linear of 1 row", ideal: |w| w * (C * F + C + F), flops: 2 * C * F },
     Row { name: "attention d=64", ideal: NO_IDEAL, flops: 2 * T * T * 64 * 3 },
     Row { name: "attention d=128", ideal: NO_IDEAL, flops: 2 * T * T * 128 * 2 },
     Row { name: "attention_bwd d=64", ideal: NO_IDEAL, flops: 5 * N * N * 64 * 3 },
+    Row { name: "kv_append", ideal: |w| N * (4 * w * CACHED.kv_heads * CACHED.head_dim + 4), flops: 0 },
     Row { name: "attention_decode", ideal: |w| 2 * w * 64 * T, flops: 0 },
     Row { name: "head", ideal: NO_IDEAL, flops: 2 * 64 * C * V },
     Row { name: "head_bwd", ideal: NO_IDEAL, flops: 6 * 64 * C * V },
@@ -137,17 +147,26 @@ fn main() -> ExitCode {
         }
         Err(e) => panic!("device cuda: {e}"),
     };
-    let table = match table(&of) {
-        Ok(Some(table)) => table,
-        Ok(None) => return times(),
+    let filter = args[1..]
+        .iter()
+        .find(|a| !a.starts_with('-'))
+        .map_or("", String::as_str);
+    let fresh = match table(&of, filter) {
+        Ok(Some(fresh)) => fresh,
+        Ok(None) => return times(filter),
         Err(e) => panic!("a bench cannot be run: {e}"),
     };
-    print!("{table}");
+    print!("{fresh}");
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join(of.file);
+    let read = || fs::read_to_string(&committed).unwrap_or_else(|e| panic!("{}: {e}", committed.display()));
     if has("--bless") {
-        fs::write(&committed, &table).unwrap_or_else(|e| panic!("{}: {e}", committed.display()));
+        // What the filter leaves out stays as it is.
+        let kept = if filter.is_empty() { String::new() } else { read() };
+        fs::write(&committed, merged(&of.rows, &fresh, &kept, filter))
+            .unwrap_or_else(|e| panic!("{}: {e}", committed.display()));
     } else if has("--check") {
-        let expected = fs::read_to_string(&committed).unwrap_or_else(|e| panic!("{}: {e}", committed.display()));
+        let expected = read();
+        let table = merged(&of.rows, &fresh, &expected, filter);
         let differ = table.lines().zip(expected.lines()).filter(|(a, b)| a != b).count();
         if table != expected {
             println!(
@@ -176,14 +195,33 @@ fn child(row: &Row, precision: &str, counters: &Path, more: &[&str]) -> io::Resu
     text.lines().map(parse).collect::<io::Result<Vec<Value>>>().map(Some)
 }
 
-/// The table of counters; none where the device does not count.
-fn table(of: &Table) -> io::Result<Option<String>> {
+/// The whole table: the chosen operations' lines from `fresh`, the others' from `kept`.
+fn merged(rows: &[&Row], fresh: &str, kept: &str, filter: &str) -> String {
+    let of = |row: &Row| if row.name.contains(filter) { fresh } else { kept };
+    let lines = rows
+        .iter()
+        .flat_map(|row| of(row).lines().filter(|l| operation_of(l) == row.name));
+    let mut all = String::new();
+    for line in fresh.lines().take(1).chain(lines) {
+        all += line;
+        all.push('\n');
+    }
+    all
+}
+
+/// What a line of the table is of.
+fn operation_of(line: &str) -> &str {
+    line.get(..NAME).unwrap_or_default().trim_end()
+}
+
+/// The table of counters of the operations whose names have `filter` in them; none where the device does not count.
+fn table(of: &Table, filter: &str) -> io::Result<Option<String>> {
     let counters: PathBuf = env::temp_dir().join(format!("proximal-counters-{}", std::process::id()));
     let mut out = format!(
-        "{:<20} {:<5} {:<32} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8}\n",
+        "{:<NAME$} {:<5} {:<32} {:>9} {:>8} {:>7} {:>7} {:>7} {:>7} {:>8}\n",
         "operation", "type", "kernel", "MB", "of ideal", "moved/d", "useful", "banks", "tensor", "bound"
     );
-    for row in &of.rows {
+    for row in of.rows.iter().filter(|r| r.name.contains(filter)) {
         for &(precision, width) in of.numbers {
             let Some(kernels) = child(row, precision, &counters, &[])? else {
                 return Ok(None);
@@ -220,7 +258,7 @@ fn line(out: &mut String, row: &Row, precision: &str, kernel: &Value, ideal: &st
     let ratio = |a: f64, b: f64| if b == 0.0 { 1.0 } else { a / b };
     let _ = writeln!(
         out,
-        "{:<20} {precision:<5} {:<32} {:>9.3} {ideal:>8} {:>7.3} {:>7.3} {:>7.3} {:>7.3} {:>8}",
+        "{:<NAME$} {precision:<5} {:<32} {:>9.3} {ideal:>8} {:>7.3} {:>7.3} {:>7.3} {:>7.3} {:>8}",
         row.name,
         kernel["kernel"].as_str().unwrap_or_default(),
         distinct(kernel) as f64 / 1e6,
@@ -233,12 +271,12 @@ fn line(out: &mut String, row: &Row, precision: &str, kernel: &Value, ideal: &st
 }
 
 /// Times on a GPU.
-fn times() -> ExitCode {
+fn times(filter: &str) -> ExitCode {
     println!(
-        "{:<20} {:<5} {:>12} {:>9} {:>9}",
+        "{:<NAME$} {:<5} {:>12} {:>9} {:>9}",
         "operation", "type", "ms", "GB/s", "TFLOP/s"
     );
-    for row in ROWS.iter().chain(ROWS_90) {
+    for row in ROWS.iter().chain(ROWS_90).filter(|r| r.name.contains(filter)) {
         for precision in ["f32", "bf16"] {
             let status = env::current_exe()
                 .and_then(|me| Command::new(me).args(["--one", row.name, precision, "--time"]).status());
@@ -271,7 +309,7 @@ fn one<T: Element>(name: &str, timed: bool) {
     wait();
     let seconds = begin.elapsed().as_secs_f64() / f64::from(repeats);
     println!(
-        "{name:<20} {:<5} {:>12.4} {:>9.1} {:>9.2}",
+        "{name:<NAME$} {:<5} {:>12.4} {:>9.1} {:>9.2}",
         T::SUFFIX,
         1e3 * seconds,
         (row.ideal)(size_of::<T>()) as f64 / seconds / 1e9,
@@ -370,6 +408,11 @@ fn operation<'a, T: Element>(b: &'a Cuda<T>, name: &str) -> Box<dyn FnMut() + 'a
                 _ => Box::new(move || b.linear_bwd_w(&mut dw, None, &y, &x)),
             }
         }
+        // Of a product that is as small as it can be.
+        "bias gradient" => {
+            let (dy, x, mut dw, mut db) = (buf(b, N, F), buf(b, N, 8), acc(b, F, 8), acc(b, 1, F));
+            Box::new(move || b.linear_bwd_w(&mut dw, Some(&mut db), &dy, &x))
+        }
         "linear of 1 row" => {
             let (x, mut y, w) = (buf(b, 1, C), buf(b, 1, F), weight(F, C));
             Box::new(move || b.linear(&mut y, &x, &w, None, Accum::Replace))
@@ -377,6 +420,17 @@ fn operation<'a, T: Element>(b: &'a Cuda<T>, name: &str) -> Box<dyn FnMut() + 'a
         "attention d=64" => attention(b, NARROW, T),
         "attention d=128" => attention(b, WIDE, T),
         "attention_bwd d=64" => attention_bwd(b, NARROW, N),
+        "kv_append" => {
+            let shape = CacheShape {
+                layers: 1,
+                rows: N,
+                heads: CACHED,
+            };
+            let mut cache = b.cache(shape).unwrap_or_else(|e| panic!("{e}"));
+            let cols = CACHED.kv_heads * CACHED.head_dim;
+            let (k, v, slots) = (buf(b, N, cols), buf(b, N, cols), (0..N as u32).collect::<Vec<_>>());
+            Box::new(move || b.kv_append(&mut cache, &k, &v, 0, &slots))
+        }
         "attention_decode" => {
             let shape = CacheShape {
                 layers: 1,

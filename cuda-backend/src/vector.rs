@@ -10,8 +10,9 @@ use crate::launch::Launch;
 
 const SOURCE: Source = source!("vector");
 const THREADS: usize = 256;
-/// Numbers that a block of `dot` adds.
-const CHUNK: usize = 16384;
+/// Fewest numbers worth a block of `dot`, and most blocks. Constants: the order of the sum must not depend on the device.
+const CHUNK: usize = 2048;
+const MOST_BLOCKS: usize = 1024;
 
 type Acc = Mat<Buffer<f32>>;
 
@@ -27,7 +28,7 @@ impl<T: Element> Vector for Cuda<T> {
     fn dot(&self, x: &Acc, y: &Acc) -> Result<f64, Error> {
         check_shape("dot", "y", y.shape(), x.shape());
         let n = x.len();
-        let blocks = n.div_ceil(CHUNK);
+        let blocks = n.div_ceil(CHUNK).min(MOST_BLOCKS);
         let mut total = Buffer::<f64>::zeroed(self, 1)?;
         self.room("dot", blocks * size_of::<f64>(), |partial| {
             self.kernel(&SOURCE, "dot")

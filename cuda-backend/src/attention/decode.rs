@@ -9,7 +9,7 @@ use crate::buffer::{Buffer, Index};
 use crate::compile::{Source, source};
 use crate::device::{Cuda, Element, lock};
 use crate::error::Error;
-use crate::rows::{VECTOR, block_of, row_of};
+use crate::rows::{VECTOR, row_of};
 
 const SOURCE: Source = source!("decode");
 /// The widest head.
@@ -18,6 +18,8 @@ const MAX_DIM: usize = 128;
 const MAX_HEADS: usize = 8;
 /// Threads of a block.
 const THREADS: u32 = 128;
+/// Heads of a block of `attention_combine`, a warp each, at most.
+const COMBINE: usize = 8;
 
 /// How a key is read.
 struct Width {
@@ -112,16 +114,16 @@ pub(crate) fn append<T: Element>(
         cache.slots.check("kv_append", cache.shape.rows);
     }
     let (width, vectors) = row_of::<T>(c, usize::MAX);
-    let (along, rows) = block_of(vectors, 256, 256);
+    let threads = 2 * THREADS;
     b.typed(&SOURCE, &format!("kv_append{width}"))
-        .grid([n.div_ceil(rows), 1, 1])
-        .block3([along as u32, rows as u32, 1])
+        .grid([(n * vectors).div_ceil(threads as usize), 1, 1])
+        .block(threads)
         .arg(keys)
         .arg(values)
         .arg(k)
         .arg(v)
         .arg(&cache.slots)
-        .size(n)
+        .size(n * vectors)
         .size(c)
         .launch();
 }
@@ -175,8 +177,8 @@ pub(crate) fn attention<T: Element>(
             .launch();
         if plan.splits {
             b.typed(&SOURCE, "attention_combine")
-                .grid([paths.rows(), h, 1])
-                .block(d.next_multiple_of(32) as u32)
+                .grid([paths.rows(), h.div_ceil(COMBINE), 1])
+                .block(32 * h.min(COMBINE) as u32)
                 .arg(o)
                 .arg(&*parts)
                 .arg(part_ml)

@@ -200,7 +200,7 @@ pub(crate) fn backward<T: Element>(
             let (h, w) = (View::of(h).rows(rows.clone()), View::of(w));
             logits(b, z, h, w, Accum::Replace);
             b.typed(&BACKWARD, "head_dz")
-                .grid([chunks.vocab.div_ceil(1024), rows.len(), 1])
+                .grid([chunks.vocab.div_ceil(4096), rows.len(), 1])
                 .block(128)
                 .arg(dz.high)
                 .arg(dz.low)

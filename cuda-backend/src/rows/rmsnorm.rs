@@ -12,6 +12,8 @@ const SOURCE: Source = source!("rmsnorm");
 const LONGEST: usize = 1024;
 /// Threads of a block of the backward pass, which needs twice the registers.
 const BACKWARD: usize = 512;
+/// Rows that a thread has under way at once.
+const AT_ONCE: usize = 4;
 
 #[track_caller]
 pub(crate) fn rmsnorm<T: Element>(
@@ -27,10 +29,11 @@ pub(crate) fn rmsnorm<T: Element>(
     check_shape("rmsnorm", "rstd", rstd.shape(), (n, 1));
     check_shape("rmsnorm", "w", w.shape(), (1, c));
     let (width, vectors) = row_of::<T>(c, usize::MAX);
-    let (along, rows) = block_of(vectors, 256, LONGEST);
+    let (along, rows) = block_of(vectors, 512, LONGEST);
     b.typed(&SOURCE, &format!("rmsnorm{width}"))
-        .grid([n.div_ceil(rows), 1, 1])
+        .grid([n.div_ceil(rows * AT_ONCE), 1, 1])
         .block3([along as u32, rows as u32, 1])
+        .shared(along * VECTOR)
         .arg(y)
         .arg(rstd)
         .arg(x)
@@ -61,8 +64,8 @@ pub(crate) fn rmsnorm_bwd<T: Element>(
     check_shape("rmsnorm_bwd", "rstd", rstd.shape(), (n, 1));
     let (width, vectors) = row_of::<T>(c, usize::MAX);
     let (along, rows) = block_of(vectors, BACKWARD, BACKWARD);
-    // Enough blocks for the device, as few partial sums as that allows.
-    let per_block = n.div_ceil(128).clamp(8, 128).next_multiple_of(rows);
+    // Enough blocks for the device, but not so few rows a block that the partial sums, 8 bytes a column, were more than 3 % of x, dy and dx.
+    let per_block = n.div_ceil(128).clamp(96 / size_of::<T>(), 128).next_multiple_of(rows);
     let blocks = n.div_ceil(per_block);
     let add = match accum {
         Accum::Replace => "",
