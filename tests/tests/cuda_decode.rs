@@ -41,7 +41,9 @@ impl Visit for Check {
         let long = [
             (heads(2, 1, 64), vec![256, 257, 700], 32),
             (heads(4, 2, 8), vec![5000, 40], 999),
-            (heads(1, 1, 8), vec![20000], 5000),
+            (heads(10, 2, 8), vec![300, 520], 32),
+            // More tasks than a warp has lanes.
+            (heads(1, 1, 8), vec![40000], 5000),
         ];
         let all = widths.chain(groups).chain(wide_groups).chain(wider_groups).chain(long);
         for (heads, lengths, span) in all {

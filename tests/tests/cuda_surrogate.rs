@@ -24,9 +24,14 @@ struct Data {
 }
 
 impl Data {
-    /// Lengths from none to beyond a block; one completion in eight has no token that counts, one in four has ratios of e^+-80 and
-    /// probabilities of 0, one in three has one advantage throughout.
+    /// Lengths from none to beyond a block.
     fn new(rng: &mut Rng) -> Self {
+        Self::of(rng, &[5, 1, 0, 300, 12, 33, 7, 260, 3, 40, 1, 17])
+    }
+
+    /// Of these lengths; one completion in eight has no token that counts, one in four has ratios of e^+-80 and
+    /// probabilities of 0, one in three has one advantage throughout.
+    fn of(rng: &mut Rng, lengths: &[usize]) -> Self {
         let mut d = Self {
             starts: vec![0],
             logp: Vec::new(),
@@ -37,7 +42,7 @@ impl Data {
             advantage: Vec::new(),
             mask: Vec::new(),
         };
-        for (i, len) in [5, 1, 0, 300, 12, 33, 7, 260, 3, 40, 1, 17].into_iter().enumerate() {
+        for (i, &len) in lengths.iter().enumerate() {
             let (empty, extreme, same) = (i % 8 == 6, i % 4 == 1, i % 3 == 0);
             let throughout = rng.normal() as f32;
             for _ in 0..len {
@@ -174,7 +179,11 @@ fn group_losses_are_the_kernels() {
     let mut rng = Rng::new("group");
     for (i, policy) in policies().into_iter().enumerate() {
         policy.check().expect("a sound policy");
-        let d = Data::new(&mut rng);
+        let d = match i {
+            // GRPO with the ratio of the completion, of more tokens than a thread keeps masks of.
+            3 => Data::of(&mut rng, &[17000, 5]),
+            _ => Data::new(&mut rng),
+        };
         let [logp, old, reference, sampler, entropy, advantage] =
             [&d.logp, &d.old, &d.reference, &d.sampler, &d.entropy, &d.advantage].map(|x| acc(&b, x));
         // Now and then without the policy at rollout, and without the sampler.
@@ -239,7 +248,10 @@ fn leave_one_out_is_the_kernels() {
     let Some(b) = cuda::<f32>() else { return };
     let mut rng = Rng::new("rloo");
     for round in 0..6 {
-        let d = Data::new(&mut rng);
+        let d = match round {
+            0 => Data::of(&mut rng, &[17000, 5]),
+            _ => Data::new(&mut rng),
+        };
         let rloo = Rloo {
             epsilon: 0.2,
             epsilon_high: 0.3,
