@@ -119,9 +119,16 @@ __device__ __forceinline__ void store_rows(T* out, const float (&sum)[2][D / 16]
         const u32 row = start + threadIdx.x / 16 + 16 * a;
         T* to = out + u64(row) * stride;
 #pragma unroll
-        for (int i = 0; i < D / 16; i++) {
+        for (int i = 0; i < D / 16; i += 2) {
             const u32 col = sum_column(i);
-            if (row < end && col < d) to[col] = from_float<T>(sum[a][i] * factor[a]);
+            if (row >= end || col >= d) continue;
+            const Vec<T, 2> both = {from_float<T>(sum[a][i] * factor[a]), from_float<T>(sum[a][i + 1] * factor[a])};
+            if (d % 2 == 0) {
+                *reinterpret_cast<Vec<T, 2>*>(to + col) = both;
+            } else {
+                to[col] = both.x[0];
+                if (col + 1 < d) to[col + 1] = both.x[1];
+            }
         }
     }
 }

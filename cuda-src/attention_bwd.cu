@@ -72,6 +72,8 @@ __device__ __forceinline__ void dkv_of(T* dk, T* dv, const T* d_o, const float* 
     extern __shared__ __align__(16) float shared[];
     float *keys = shared, *values = keys + TILE_FLOATS<D>, *queries = values + TILE_FLOATS<D>, *d_os = queries + TILE_FLOATS<D>;
     float *kept_p = d_os + TILE_FLOATS<D>, *kept_ds = kept_p + SCORES;
+    // lse and delta of the queries, `heads` apart in memory: each is read once for all warps.
+    __shared__ float stats[2][TILE_ROWS];
     const Tile tile = tiles[blockIdx.x];
     const u32 x = threadIdx.x % 16, y = threadIdx.x / 16, kv_head = blockIdx.y, group = heads / kv_heads;
     load_rows<D>(keys, k + kv_head * d, tile.start, tile.end, kv_heads * d, d);
@@ -83,6 +85,11 @@ __device__ __forceinline__ void dkv_of(T* dk, T* dv, const T* d_o, const float* 
             for (u32 query = max(spans[i].start, tile.start); query < end; query += TILE_ROWS) {
                 load_rows<D>(queries, q + head * d, query, end, heads * d, d);
                 load_rows<D>(d_os, d_o + head * d, query, end, heads * d, d);
+                if (threadIdx.x < 2 * TILE_ROWS) {
+                    const u32 i = threadIdx.x % TILE_ROWS, row = query + i;
+                    const float* of = threadIdx.x < TILE_ROWS ? lse : delta;
+                    stats[threadIdx.x / TILE_ROWS][i] = row < end ? of[u64(row) * heads + head] : 0.f;
+                }
                 __syncthreads();
                 float s[2][2] = {}, dp[2][2] = {};
                 scores<D>(s, keys, queries);
@@ -90,8 +97,7 @@ __device__ __forceinline__ void dkv_of(T* dk, T* dv, const T* d_o, const float* 
 #pragma unroll
                 for (int b = 0; b < 2; b++) {
                     const u32 row = query + x + 16 * b;
-                    const float row_lse = row < end ? lse[u64(row) * heads + head] : 0.f;
-                    const float row_delta = row < end ? delta[u64(row) * heads + head] : 0.f;
+                    const float row_lse = stats[0][x + 16 * b], row_delta = stats[1][x + 16 * b];
 #pragma unroll
                     for (int a = 0; a < 2; a++) {
                         const bool met = row < end && tile.start + y + 16 * a <= row;
