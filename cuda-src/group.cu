@@ -3,8 +3,9 @@
 // Shapes: per token, N in all: logp, advantage, mask (bytes), and where given entropy, old, reference, sampler; dlogp, and where given dentropy.
 //   starts (completions + 1): completion i has the tokens starts[i] .. starts[i + 1] - 1.  outcomes (completions, 6) f64: loss, kl, clipped
 //   below, clipped above, tokens, phi.
-// Grid: a block of 256 threads a completion. A first pass over its mask, and its tokens where the loss needs a sum over the completion; and a last
-// one where the ratio is of the completion: they read from L2. The mask is read once, a bit a token in a register, up to 16384 tokens a completion.
+// Grid: a block of 256 threads a completion. A first pass over its mask, and its tokens where the loss needs a sum over the completion; and a
+// last one where the ratio is of the completion: they read from L2. The mask is read once, a bit a token in a register, up to 16384 tokens a
+// completion.
 // Bytes a token: 4 for each number given, 1 for the mask, 4 written: 21 with old and reference.  All arithmetic is f64, as the kernel crate's: it takes
 // twice as long as the bytes, some microseconds for a hundred thousand tokens.
 // Deterministic: one order of each sum.

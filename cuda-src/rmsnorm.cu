@@ -5,7 +5,8 @@
 // Shapes: x, y, dx, dy, x_dot (rows, c), w, w_dot, dw (1, c), rstd (rows, 1).
 // Grid: blocks of (x, y) threads: x go through a row, y rows at once, and forward and bwd ROWS of them a thread, whose loads are all under way
 //   before the first is used. A thread keeps the first vector of its rows, and of w, in registers; only rows beyond 1024 vectors (in rmsnorm_bwd
-//   512) are read twice. In rmsnorm_bwd a block goes through `per_block` rows and leaves its share of dw in `partial` (blocks, c); rmsnorm_dw adds those.
+//   512) are read twice. In rmsnorm_bwd a block goes through `per_block` rows and leaves its share of dw in `partial` (blocks, c); rmsnorm_dw
+//   adds those.
 // Bytes a row, T of 2 bytes: forward 4 c + 4, bwd 6 c + 4 (8 c where it adds) and 8 c / per_block for the partial sums, which per_block keeps
 //   within 3 % of the rest; jvp 6 c + 4. Read again, from the caches: w once a block of forward and bwd, w and w_dot each row of jvp.
 // Deterministic: the sum of a row is that of each thread's columns in order, then a tree; dw adds the rows of y in steps of blockDim.y, then

@@ -3,9 +3,10 @@
 //! that have kernels of their own there (`benches/cuda-counters-90.txt`). On a GPU: times.
 //!
 //! `cargo bench -p benches --bench cuda` prints it; `-- --check` compares it with the committed one and fails where they differ; `-- --bless`
-//! writes that; `-- rmsnorm` is only of the operations whose names have that in them. Columns: MB distinct, those over the ideal bytes, bytes moved over distinct, bytes asked for over moved, passes
-//! through shared memory's banks over the passes without conflicts, the share of the modelled time in which the tensor cores work, and
-//! the unit that bounds the model (design: issue, tensor, fp32, special, shared, l2, hbm). The model is not time.
+//! writes that; `-- rmsnorm` is only of the operations whose names have that in them. Columns: MB distinct, those over the ideal bytes,
+//! bytes moved over distinct, bytes asked for over moved, passes through shared memory's banks over the passes without conflicts, the share
+//! of the modelled time in which the tensor cores work, and the unit that bounds the model (design: issue, tensor, fp32, special, shared,
+//! l2, hbm). The model is not time.
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -19,6 +19,8 @@ const FACTS: &[(&str, &[&str])] = &[
     ("gemm_nt_bf16", &["HMMA.16816.F32.BF16", "LDSM.16", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
     ("gemm_nn_bf16", &["HMMA.16816.F32.BF16", "LDSM.16", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
     ("gemm_tn_bf16", &["HMMA.16816.F32.BF16", "LDSM.16", "LDGSTS.E.BYPASS.128", "STG.E.128"]),
+    ("attention_combine_", &["LDG.E.128"]),
+    ("head_dz_", &["LDG.E.128"]),
     ("adamw", &["LDG.E.128", "STG.E.128"]),
     ("swiglu", &["LDG.E.128", "STG.E.128"]),
 ];
