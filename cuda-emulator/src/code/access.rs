@@ -116,9 +116,15 @@ fn element(name: &str) -> Option<(usize, bool)> {
     })
 }
 
-/// Scopes: what another thread may see. All threads here see one memory, so any scope is as good as the widest.
-fn scopes(m: &mut Modifiers) {
-    m.ignore(|x| matches!(x, "cta" | "cluster" | "gpu" | "sys"));
+/// How far a strong access reaches; a cluster is one block.
+fn scope(m: &mut Modifiers) -> Scope {
+    let named = m.one_of(&[
+        ("cta", Scope::Block),
+        ("cluster", Scope::Block),
+        ("gpu", Scope::Device),
+        ("sys", Scope::Device),
+    ]);
+    named.unwrap_or(Scope::Device)
 }
 
 /// What a cache does with the line changes no value. Returns whether a cache policy is among the operands.
@@ -127,7 +133,7 @@ fn caches(m: &mut Modifiers) -> bool {
     m.ignore(|x| {
         x.starts_with("L1::")
             || x.starts_with("L2::")
-            || matches!(x, "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt" | "nc" | "unified")
+            || matches!(x, "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt" | "unified")
     });
     policy
 }
@@ -222,8 +228,12 @@ fn in_frame(c: &Context, at: &Operand, bytes: usize) -> Result<(), String> {
 fn load_store(c: &mut Context, m: &mut Modifiers, operands: &[Operand], load: bool) -> Lowered {
     let (element, signed) = m.find(element).ok_or("a type is missing")?;
     let named = m.find(space);
-    let order = order(m).unwrap_or(Order::Weak);
-    scopes(m);
+    let is_constant = load && named == Some(Space::Global) && m.take("nc");
+    let order = order(m).unwrap_or(if is_constant { Order::ReadOnly } else { Order::Weak });
+    if is_constant && order != Order::ReadOnly {
+        return Err("an order of memory that nobody writes".into());
+    }
+    let scope = scope(m);
     let policy = caches(m);
     let count = m.one_of(&[("v2", 2), ("v4", 4), ("v8", 8)]).unwrap_or(1);
     let operands = if policy {
@@ -251,10 +261,11 @@ fn load_store(c: &mut Context, m: &mut Modifiers, operands: &[Operand], load: bo
     if !load && matches!(space, Space::Const | Space::Param) {
         return Err("a store to memory that is for reading only".into());
     }
-    c.program.blocks_meet |= order != Order::Weak && matches!(space, Space::Global | Space::Generic);
+    c.program.blocks_meet |= order.is_strong() && matches!(space, Space::Global | Space::Generic);
     let access = Box::new(Access {
         space,
         order,
+        scope,
         element,
         signed,
         slots,
@@ -269,7 +280,7 @@ fn load_store(c: &mut Context, m: &mut Modifiers, operands: &[Operand], load: bo
 fn atomic(c: &mut Context, m: &mut Modifiers, operands: &[Operand], returns: bool) -> Lowered {
     let named = m.find(space);
     let order = order(m).unwrap_or(Order::Relaxed);
-    scopes(m);
+    let scope = scope(m);
     let policy = m.take("L2::cache_hint");
     m.take("noftz");
     let count = m.one_of(&[("v2", 2), ("v4", 4), ("v8", 8)]).unwrap_or(1);
@@ -332,6 +343,7 @@ fn atomic(c: &mut Context, m: &mut Modifiers, operands: &[Operand], returns: boo
     let atomic = Atomic {
         space,
         order,
+        scope,
         op,
         ty,
         to,

@@ -14,7 +14,7 @@ pub fn operands(i: &Instruction) -> Result<(), String> {
 }
 
 /// Operands that are results, from the first on.
-fn results(i: &Instruction) -> usize {
+pub fn results(i: &Instruction) -> usize {
     let has = |name: &str| i.op.iter().any(|part| part == name);
     match i.op[0].as_str() {
         "st" | "red" | "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "nanosleep" | "pmevent"

@@ -5,7 +5,7 @@ use super::modifiers::Modifiers;
 use super::op::*;
 use super::program::{Program, Routine, Saved};
 use super::wgmma::{self, Watched};
-use super::{access, alu, check, control, mbarrier, sync};
+use super::{access, alu, check, control, mbarrier, sync, unwritten};
 use crate::arith::{Arith, Binary32, Ternary32};
 use crate::counters::Class;
 use crate::ptx::{Bank, Function, Instruction, Module, Operand, Problem, REGISTERS, Variable, VariableSpace};
@@ -316,6 +316,15 @@ fn body<'a>(c: &mut Context<'a>, f: &'a Function, number: u32, layout: Layout, r
         ));
     }
     let registers = std::array::from_fn(|i| base[i]..c.program.registers[i]);
+    for r in unwritten::registers(f) {
+        let (at, [narrow, wide]) = (c.index(r), &mut c.program.unwritten);
+        match r.bank {
+            Bank::P => {}
+            Bank::R => narrow.push(at),
+            Bank::D => wide.push(at),
+            Bank::Q => wide.extend([at, at + 1]),
+        }
+    }
     c.function = f;
     c.number = number;
     c.locals = layout.locals;

@@ -12,6 +12,7 @@ mod modifiers;
 mod op;
 mod program;
 mod sync;
+mod unwritten;
 mod wgmma;
 
 pub use bulk::{Bulk, Outside};

@@ -69,6 +69,8 @@ pub struct Access {
     pub space: Space,
     /// Order.
     pub order: Order,
+    /// How far it reaches.
+    pub scope: Scope,
     /// Bytes of one element: 1, 2, 4, 8, 16.
     pub element: usize,
     /// Whether a load extends the sign.
@@ -152,6 +154,8 @@ pub struct Atomic {
     pub space: Space,
     /// Order; never weak.
     pub order: Order,
+    /// How far it reaches.
+    pub scope: Scope,
     /// Operation.
     pub op: AtomicOp,
     /// Type.

@@ -85,6 +85,8 @@ pub struct Program {
     pub constants64: Vec<(u32, u64)>,
     /// Registers that hold a special register.
     pub specials: Vec<(u32, Special)>,
+    /// 32-bit and 64-bit registers that may be read before they are written.
+    pub unwritten: [Vec<u32>; 2],
     /// Functions; number 0 is the kernel.
     pub functions: Vec<Routine>,
     /// Functions whose address is taken: address to number.

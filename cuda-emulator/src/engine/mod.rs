@@ -4,6 +4,8 @@ pub mod options;
 
 use crate::code::{self, Program, Symbol};
 use crate::counters::Counters;
+use crate::driver::device::Architecture;
+use crate::driver::occupancy;
 use crate::exec;
 use crate::fault::{Fault, FaultKind};
 use crate::memory::{Device, Kind};
@@ -244,7 +246,11 @@ impl Engine {
             };
             return (Vec::new(), Err(Box::new(fault)));
         }
-        exec::run(&self.memory, &kernel.program, &launch, &self.options)
+        let threads = launch.block.iter().product();
+        let arch = self.options.arch;
+        let each = occupancy::blocks(kernel, threads, launch.dynamic_shared, arch).max(1);
+        let resident = each as usize * Architecture::of(arch).multiprocessors as usize;
+        exec::run(&self.memory, &kernel.program, &launch, &self.options, resident)
     }
 }
 

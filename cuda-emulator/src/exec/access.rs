@@ -6,7 +6,7 @@ use super::warp::{Warp, lanes};
 use crate::arith::simd::{map1, map2};
 use crate::code::{self, Atomic, CopyAsync, Inst, NONE, Op, PARAM_WINDOW, Slot, Space};
 use crate::fault::{Cause, FaultKind};
-use crate::memory::{self, Access, Order, Raw};
+use crate::memory::{self, Access, Order, Raw, Scope};
 
 /// A space as the memory knows it.
 pub fn outside(space: Space) -> memory::Space {
@@ -61,6 +61,7 @@ impl Block<'_, '_> {
                     mask: m,
                     space: outside(space),
                     order: a.order,
+                    scope: a.scope,
                     bytes,
                 };
                 self.worker.load(self.memory, access, &addresses, &mut raw)?;
@@ -83,6 +84,7 @@ impl Block<'_, '_> {
             mask: m,
             space: outside(a.space),
             order: a.order,
+            scope: a.scope,
             bytes,
         };
         self.worker.store(self.memory, access, &addresses, &raw)
@@ -169,6 +171,7 @@ impl Block<'_, '_> {
             mask: m,
             space: memory::Space::Global,
             order: Order::Weak,
+            scope: Scope::Device,
             bytes: c.bytes,
         };
         self.worker
@@ -202,6 +205,7 @@ impl Block<'_, '_> {
                 mask: m,
                 space: outside(a.space),
                 order: a.order,
+                scope: a.scope,
                 bytes: bytes as u32,
             };
             let mut raw: Raw = [[0; 32]; 4];
@@ -228,6 +232,7 @@ impl Block<'_, '_> {
             mask: 1 << lane,
             space: memory::Space::Generic,
             order: Order::Relaxed,
+            scope: Scope::Device,
             bytes: bytes as u32,
         };
         let mut raw: Raw = [[0; 32]; 4];

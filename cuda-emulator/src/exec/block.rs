@@ -116,7 +116,7 @@ impl State {
         self.vain = 0;
         for w in &mut self.warps {
             let count = (threads - w.id * 32).min(32);
-            w.start(((1u64 << count) - 1) as u32);
+            w.start(((1u64 << count) - 1) as u32, program);
             let top = program.local_bytes as u64;
             w.d[program.stack_register as usize].0 = [top; 32];
             specials(w, program, launch, self.index);
@@ -181,6 +181,12 @@ impl State {
         self.vain = if vain { self.vain + 1 } else { 0 };
         if !progress || self.vain > PATIENCE {
             return Err(self.deadlock(program, launch));
+        }
+        if options.checks.race && self.memory.is_worn() {
+            let w = &self.warps[self.barriers.live.trailing_zeros() as usize];
+            let message =
+                "the block synchronised more often than races can be told apart; it runs without the check `race`";
+            return Err(self.fault(program, launch, w, FaultKind::Timeout, message.into()));
         }
         if self.steps > options.max_steps {
             let w = &self.warps[self.barriers.live.trailing_zeros() as usize];

@@ -1,10 +1,10 @@
 //! A launch: all blocks of a grid, on the host's threads.
 
-use super::block::{State, random};
+use super::block::{State, fault, random};
 use crate::code::Program;
 use crate::counters::Counters;
 use crate::engine::{Launch, Options};
-use crate::fault::Fault;
+use crate::fault::{Cause, Fault, FaultKind};
 use crate::memory::{Conflict, Device, Worker};
 use std::collections::VecDeque;
 
@@ -14,46 +14,91 @@ const PATIENCE: u32 = 4;
 /// A block's place in the grid and what it printed.
 type Printed = Vec<(u32, Vec<u8>)>;
 
-/// Runs a kernel. Returns what was counted and what `printf` wrote, in order of blocks.
+/// Rounds of turns of all blocks that the device holds in which none ends, after which they are held for waiting for those that it does
+/// not hold. No sound kernel has blocks of so many million instructions.
+const ROUNDS: usize = 256;
+
+/// Blocks of a grid whose order is drawn one by one; of a larger one it is computed, so that it takes no memory.
+const DRAWN: u32 = 1 << 20;
+
+/// The order of blocks.
+enum Order {
+    /// This one.
+    Drawn(Vec<u32>),
+    /// Block i is number i times the first, plus the second, modulo the number of blocks.
+    Computed(u64, u64, u64),
+}
+
+impl Order {
+    fn new(seed: u64, blocks: u32) -> Order {
+        let mut state = seed;
+        match (seed, blocks) {
+            (0, _) => Order::Computed(1, 0, blocks.into()),
+            (_, ..=DRAWN) => {
+                let mut order: Vec<u32> = (0..blocks).collect();
+                for i in (1..order.len()).rev() {
+                    order.swap(i, (random(&mut state) % (i as u64 + 1)) as usize);
+                }
+                Order::Drawn(order)
+            }
+            _ => {
+                let n = u64::from(blocks);
+                let start = random(&mut state) % n;
+                // A factor without a divisor in common with n: then no block comes twice.
+                let mut factor = random(&mut state) % n;
+                while divisor(factor, n) != 1 {
+                    factor = (factor + 1) % n;
+                }
+                Order::Computed(factor, start, n)
+            }
+        }
+    }
+
+    fn at(&self, i: u32) -> u32 {
+        match self {
+            Order::Drawn(list) => list[i as usize],
+            Order::Computed(factor, start, n) => ((u64::from(i) * factor + start) % n) as u32,
+        }
+    }
+}
+
+/// The greatest common divisor.
+fn divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor(b, a % b) }
+}
+
+/// Runs a kernel on a device that holds so many blocks at a time. Returns what was counted and what `printf` wrote, in order of blocks.
 pub fn run(
     device: &Device,
     program: &Program,
     launch: &Launch,
     options: &Options,
+    resident: usize,
 ) -> (Vec<u8>, Result<Counters, Box<Fault>>) {
     let blocks = launch.grid.iter().product::<u32>();
-    let mut order: Vec<u32> = (0..blocks).collect();
-    let mut state = options.seed;
-    if options.seed != 0 {
-        for i in (1..order.len()).rev() {
-            order.swap(i, (random(&mut state) % (i as u64 + 1)) as usize);
-        }
-    }
+    let order = &Order::new(options.seed, blocks);
     // Blocks that meet in memory by atomics must not depend on which thread is faster.
     let threads = if program.blocks_meet {
         1
     } else {
-        options.threads.clamp(1, order.len().max(1))
+        options.threads.clamp(1, blocks.max(1) as usize)
     };
-    let parts: Vec<Vec<u32>> = (0..threads)
-        .map(|t| order.iter().skip(t).step_by(threads).copied().collect())
-        .collect();
+    let list = |t: usize| (t as u32..blocks).step_by(threads).map(|i| order.at(i));
     let worker = || Worker::new(device, options.checks, launch.grid, launch.block);
     let mut printed = Printed::new();
     let mut outcomes = Vec::new();
     if threads == 1 {
         let mut w = worker();
-        let result = part(program, launch, options, &mut w, &parts[0], &mut printed);
+        let result = part(program, launch, options, &mut w, list(0), resident, &mut printed);
         outcomes.push((w, result));
     } else {
         std::thread::scope(|scope| {
-            let handles: Vec<_> = parts
-                .iter()
-                .map(|list| {
+            let handles: Vec<_> = (0..threads)
+                .map(|t| {
                     scope.spawn(move || {
                         let mut w = worker();
                         let mut printed = Printed::new();
-                        let result = part(program, launch, options, &mut w, list, &mut printed);
+                        let result = part(program, launch, options, &mut w, list(t), resident, &mut printed);
                         (w, result, printed)
                     })
                 })
@@ -82,12 +127,13 @@ pub fn run(
             first = Some((block, fault));
         }
     }
-    if let Some((_, fault)) = first {
-        return (text, Err(fault));
-    }
+    // A race between the threads' blocks comes first: what else went wrong may depend on which thread was faster.
     let (mut counters, conflict) = Worker::join(workers);
     if let Some(conflict) = conflict {
         return (text, Err(find(device, program, launch, options, &conflict)));
+    }
+    if let Some((_, fault)) = first {
+        return (text, Err(fault));
     }
     counters.launches = 1;
     counters.blocks = blocks.into();
@@ -98,15 +144,16 @@ pub fn run(
 fn find(device: &Device, program: &Program, launch: &Launch, options: &Options, conflict: &Conflict) -> Box<Fault> {
     let mut w = Worker::new(device, options.checks, launch.grid, launch.block);
     w.watch(conflict.clone());
-    match part(program, launch, options, &mut w, &[conflict.block], &mut Printed::new()) {
-        Err((_, fault)) => fault,
+    let block = std::iter::once(conflict.block);
+    match part(program, launch, options, &mut w, block, 1, &mut Printed::new()) {
+        Err((_, fault)) if fault.kind == FaultKind::GlobalRace => fault,
         // The kernel changed its own input, so that it takes another way now.
-        Ok(()) => {
+        _ => {
             let [gx, gy, _] = launch.grid;
             let [bx, by, _] = launch.block;
             let (b, t) = (conflict.block, conflict.thread.0 * 32 + conflict.thread.1);
             Box::new(Fault {
-                kind: crate::fault::FaultKind::GlobalRace,
+                kind: FaultKind::GlobalRace,
                 kernel: program.name.clone(),
                 block: [b % gx, b / gx % gy, b / gx / gy],
                 thread: [t % bx, t / bx % by, t / bx / by],
@@ -124,15 +171,16 @@ fn part(
     launch: &Launch,
     options: &Options,
     worker: &mut Worker,
-    list: &[u32],
+    list: impl Iterator<Item = u32>,
+    most: usize,
     printed: &mut Printed,
 ) -> Result<(), (u32, Box<Fault>)> {
-    let mut next = list.iter().copied();
+    let mut next = list.peekable();
     let mut resident: VecDeque<State> = VecDeque::new();
     let mut spare: Vec<State> = Vec::new();
     let mut turns = 0;
     loop {
-        let waits = program.blocks_meet && turns >= PATIENCE;
+        let waits = program.blocks_meet && turns >= PATIENCE && resident.len() < most;
         if (resident.is_empty() || waits)
             && let Some(block) = next.next()
         {
@@ -144,6 +192,9 @@ fn part(
         let Some(mut state) = resident.pop_front() else {
             return Ok(());
         };
+        if resident.len() + 1 >= most && turns as usize > ROUNDS * most && next.peek().is_some() {
+            return Err((state.linear, crowded(program, launch, &state, most)));
+        }
         let turn = state.turn(program, launch, options, worker);
         let done = match turn {
             Ok(done) => done,
@@ -162,5 +213,42 @@ fn part(
             resident.push_back(state);
             turns += 1;
         }
+    }
+}
+
+/// The device is full of blocks, and none of them ends.
+fn crowded(program: &Program, launch: &Launch, state: &State, most: usize) -> Box<Fault> {
+    let message = format!(
+        "the device holds {most} blocks at a time; none of them ends, so they may wait for one that cannot start"
+    );
+    let standing = state.warps.iter().find_map(|w| Some((w.id, w.splits.first()?.pc)));
+    let (warp, pc) = standing.unwrap_or_default();
+    let cause = Cause {
+        kind: FaultKind::Deadlock,
+        lane: 0,
+        message,
+    };
+    fault(program, launch, state.index, warp, pc, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_has_every_block_once() {
+        for (seed, blocks) in [(0, 5), (1, 5), (3, 1), (1, DRAWN + 1), (7, DRAWN + 2), (9, 3 << 20)] {
+            let order = Order::new(seed, blocks);
+            let mut seen = vec![false; blocks as usize];
+            for i in 0..blocks {
+                assert!(
+                    !std::mem::replace(&mut seen[order.at(i) as usize], true),
+                    "{seed} {blocks}: {i}"
+                );
+            }
+            assert_eq!((0..blocks).all(|i| order.at(i) == i), seed == 0 || blocks == 1);
+        }
+        // The largest grid takes no memory.
+        assert!(matches!(Order::new(1, u32::MAX), Order::Computed(..)));
     }
 }

@@ -6,7 +6,7 @@ use super::warp::Warp;
 use crate::arith::{Lanes, Wide};
 use crate::code::{MatrixOp, Space};
 use crate::fault::{Cause, FaultKind};
-use crate::memory::{self, Access, Order, Raw};
+use crate::memory::{self, Access, Order, Raw, Scope};
 use crate::tensor::Tensor;
 use crate::tensor::wmma::Transfer;
 
@@ -89,6 +89,7 @@ impl Block<'_, '_> {
             mask,
             space,
             order: Order::Weak,
+            scope: Scope::Device,
             bytes: bytes as u32,
         }
     }

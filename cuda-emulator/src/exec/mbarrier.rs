@@ -5,7 +5,7 @@ use super::block::Block;
 use super::warp::{Vain, Warp, lanes};
 use crate::code::{Mbarrier, MbarrierKind, Slot};
 use crate::fault::{Cause, FaultKind};
-use crate::memory::{Access, Order, Raw, SHARED_WINDOW, Space};
+use crate::memory::{Access, Order, Raw, SHARED_WINDOW, Scope, Space};
 
 /// What the 64 bits hold; NVIDIA leaves the layout open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,24 @@ struct Object {
     phase: u64,
 }
 
+/// Bytes that may be missing in a phase, or be too many (PTX ISA, "Size and alignment of mbarrier object").
+const MOST_BYTES: i64 = (1 << 20) - 1;
+
 impl Object {
+    /// What the object cannot hold.
+    fn wrong(self) -> Option<String> {
+        if self.pending < 0 || self.expected < 0 {
+            return Some("more arrivals in a phase than the mbarrier expects".into());
+        }
+        let most = MOST_BYTES;
+        (self.bytes.abs() > most).then(|| {
+            format!(
+                "{} bytes are missing in a phase of an mbarrier, of at most {most}",
+                self.bytes
+            )
+        })
+    }
+
     fn of(bits: u64) -> Object {
         Object {
             pending: (bits & 0xfffff) as i64,
@@ -64,6 +81,7 @@ impl Block<'_, '_> {
             mask: m,
             space: outside(b.space),
             order: Order::Weak,
+            scope: Scope::Block,
             bytes: 8,
         };
         let mut raw: Raw = [[0; 32]; 4];
@@ -94,15 +112,14 @@ impl Block<'_, '_> {
                 let mut wrong = None;
                 let mut step = |lane: usize, old: u128| {
                     let new = change(b, Object::of(old as u64), values[lane] as i64);
-                    if new.pending < 0 {
-                        wrong = Some(lane);
+                    if let (None, Some(message)) = (&wrong, new.wrong()) {
+                        wrong = Some((lane, message));
                     }
                     u128::from(new.complete().bits())
                 };
                 self.worker
                     .atomic(self.memory, access, &addresses, &mut raw, &mut step)?;
-                if let Some(lane) = wrong {
-                    let message = "more arrivals in a phase than the mbarrier expects".to_string();
+                if let Some((lane, message)) = wrong {
                     return Err(Cause::new(FaultKind::Undefined, lane as u32, message));
                 }
                 for i in lanes(m) {
@@ -178,11 +195,16 @@ impl Block<'_, '_> {
                 continue;
             }
             if let Some(bytes) = self.worker.land(self.memory, at, i as u32)? {
+                let mut wrong = None;
                 self.memory.exchange(at, |bits| {
                     let mut object = Object::of(bits);
-                    object.bytes -= bytes as i64;
+                    object.bytes = object.bytes.saturating_sub_unsigned(bytes as u64);
+                    wrong = object.wrong();
                     object.complete().bits()
                 });
+                if let Some(message) = wrong {
+                    return Err(Cause::new(FaultKind::Undefined, i as u32, message));
+                }
             }
             let mut bits = 0;
             self.memory.exchange(at, |old| {

@@ -4,6 +4,10 @@ use super::wgmma::Registers;
 use crate::arith::{Lanes, Wide};
 use crate::code::{Address, NONE, Pred, Program, Slot};
 
+/// What a register holds before it is written is nobody's business; an odd value shows in results.
+const POISON32: u32 = 0xcafe_babe;
+const POISON64: u64 = 0xcafe_babe_dead_beef;
+
 /// A 32-bit register, on a boundary of cache lines.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -97,11 +101,10 @@ impl Warp {
     /// With its constants set, and no lane.
     pub fn new(id: u32, program: &Program) -> Warp {
         let [p, r, d] = program.registers.map(|n| n as usize);
-        // What a register holds before it is written is nobody's business; an odd value shows in results.
         let mut w = Warp {
             id,
-            r: vec![Row32([0xcafe_babe; 32]); r],
-            d: vec![Row64([0xcafe_babe_dead_beef; 32]); d],
+            r: vec![Row32([POISON32; 32]); r],
+            d: vec![Row64([POISON64; 32]); d],
             p: vec![0; p],
             splits: Vec::new(),
             live: 0,
@@ -121,8 +124,13 @@ impl Warp {
         w
     }
 
-    /// Puts lanes at the first instruction.
-    pub fn start(&mut self, mask: u32) {
+    /// Puts lanes at the first instruction. Nothing is left of the block before that they could read.
+    pub fn start(&mut self, mask: u32, program: &Program) {
+        let [narrow, wide] = &program.unwritten;
+        narrow.iter().for_each(|&at| self.r[at as usize].0 = [POISON32; 32]);
+        wide.iter().for_each(|&at| self.d[at as usize].0 = [POISON64; 32]);
+        self.p.fill(0);
+        self.frame.fill([POISON32; 32]);
         self.live = mask;
         self.expired = 0;
         self.splits.clear();

@@ -72,6 +72,11 @@ impl BlockMemory {
         self.clocks.fence(warp, scope);
     }
 
+    /// Whether the block has synchronised so often that its clocks are at their end.
+    pub fn is_worn(&self) -> bool {
+        self.clocks.worn
+    }
+
     /// `fence.proxy.async` by a warp.
     pub fn proxy_fence(&mut self, warp: u32) {
         self.proxy.add(&mut self.clocks, warp);

@@ -13,7 +13,7 @@ use super::message::Deed;
 use super::race::{Judge, Run};
 use super::scratch::PLACES;
 use super::worker::{Access, Worker};
-use super::{Order, Space};
+use super::{Order, Scope, Space};
 use crate::fault::{Cause, FaultKind};
 use crate::tensor::map::{BYTES, Row};
 use crate::tensor::wgmma::Swizzle;
@@ -370,15 +370,16 @@ impl Worker<'_> {
                     mask: 1 << lane,
                     space: Space::Global,
                     order: Order::Weak,
+                    scope: Scope::Device,
                     bytes: n as u32,
                 };
                 self.is_watched(block, access, &[row.address; 32], deed)?;
             }
             let p = self.find(row.address, row.bytes, 1, lane as usize, deed)?;
+            self.judge_row(block, p, n, (warp, lane), deed)?;
             if deed.reads() {
                 self.initialised(p, n, lane as usize, u32::MAX)?;
             }
-            self.judge_row(block, p, n, (warp, lane), deed)?;
             let (first, last) = (p.offset / SECTOR, (p.offset + row.bytes - 1) / SECTOR);
             self.shadow.touch(p.slab, first, last, deed.writes());
             let traffic = if deed.writes() {

@@ -4,24 +4,29 @@
 //! |---|---|
 //! | 0..4 | which bytes of the word; 0: the cell is empty |
 //! | 4 | the access was strong (atomic, volatile, relaxed, acquire or release) |
-//! | 5..8 | [`Who`]: how to read the lane |
-//! | 8..13 | lane |
-//! | 13..18 | warp |
-//! | 18..46 | block (modulo 2^28) |
+//! | 5 | it was so for its own block only (`.cta`) |
+//! | 6..9 | [`Who`]: how to read the lane |
+//! | 9..14 | lane |
+//! | 14..19 | warp |
+//! | 19..46 | block (modulo 2^27) |
 //! | 46..64 | the warp's clock |
 
 /// Bits of the byte mask.
 pub const BYTES: u64 = 0xf;
 /// The strong bit.
 pub const STRONG: u64 = 1 << 4;
+/// The bit of strong accesses of a block's scope.
+pub const NARROW: u64 = 1 << 5;
 /// Position of [`Who`].
-pub const WHO: u32 = 5;
+pub const WHO: u32 = 6;
 /// Position of the lane.
-pub const LANE: u32 = 8;
+pub const LANE: u32 = 9;
 /// Position of the warp.
-pub const WARP: u32 = 13;
+pub const WARP: u32 = 14;
 /// Position of the block.
-pub const BLOCK: u32 = 18;
+pub const BLOCK: u32 = 19;
+/// What is kept of its number.
+pub const BLOCKS: u32 = (1 << (CLOCK - BLOCK)) - 1;
 /// Position of the clock.
 pub const CLOCK: u32 = 46;
 /// A clock that has come to its end: what happened then is held for ordered.
@@ -59,7 +64,7 @@ impl Cell {
     pub fn new(clock: u32, block: u32, warp: u32, lane: u32, bytes: u32, strong: bool) -> Cell {
         Cell(
             u64::from(clock) << CLOCK
-                | u64::from(block & 0xfff_ffff) << BLOCK
+                | u64::from(block & BLOCKS) << BLOCK
                 | u64::from(warp) << WARP
                 | u64::from(lane) << LANE
                 | u64::from(strong) << 4
@@ -76,7 +81,7 @@ impl Cell {
     /// The block.
     #[inline(always)]
     pub fn block(self) -> u32 {
-        (self.0 >> BLOCK) as u32 & 0xfff_ffff
+        (self.0 >> BLOCK) as u32 & BLOCKS
     }
 
     /// The warp.
@@ -101,6 +106,12 @@ impl Cell {
     #[inline(always)]
     pub fn strong(self) -> bool {
         self.0 & STRONG != 0
+    }
+
+    /// Of a strong access that is so for its own block only.
+    #[inline(always)]
+    pub fn narrowed(self) -> Cell {
+        Cell(self.0 | NARROW)
     }
 
     /// How to read the lane.
@@ -128,10 +139,11 @@ impl Cell {
         Cell(self.0 & !BYTES | u64::from(bytes))
     }
 
-    /// Whether both can touch a common byte and one of them is weak.
+    /// Whether both can touch a common byte and one of them is weak, or not strong as far as the other's block.
     #[inline(always)]
     pub fn conflicts(self, other: Cell) -> bool {
-        self.0 & other.0 & BYTES != 0 && self.0 & other.0 & STRONG == 0
+        self.0 & other.0 & BYTES != 0
+            && (self.0 & other.0 & STRONG == 0 || (self.0 | other.0) & NARROW != 0 && self.block() != other.block())
     }
 
     /// The lane that a byte belongs to; none where several touched it.

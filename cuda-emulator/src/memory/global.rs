@@ -7,7 +7,7 @@ use super::device::Kind;
 use super::message::Deed;
 use super::race::{Judge, Run};
 use super::worker::{Access, Raw, Shape, Worker, lanes, shape};
-use super::{Order, Space};
+use super::{Order, Scope, Space};
 use crate::fault::{Cause, FaultKind};
 
 /// Bytes of a sector.
@@ -92,7 +92,7 @@ impl Worker<'_> {
         if !self.checks.race {
             return Ok(());
         }
-        let strong = access.order != Order::Weak;
+        let strong = access.order.is_strong();
         let clocks = &block.clocks;
         let (at, from) = ((p.offset / 4) as usize, p.offset as usize % 4);
         let each = access.bytes;
@@ -101,10 +101,24 @@ impl Worker<'_> {
             clocks,
             published: &self.published,
         };
+        if access.order == Order::ReadOnly {
+            self.unwritten(p, n, lane)?;
+        }
+        let narrow = strong && access.scope == Scope::Block;
+        let cell = |lane: usize, bytes: u32| {
+            let cell = Cell::new(now, clocks.block, access.warp, lane as u32, bytes, strong);
+            if narrow { cell.narrowed() } else { cell }
+        };
         let clash = if from == 0 && n.is_multiple_of(4) {
-            let first = Cell::new(now, clocks.block, access.warp, lane as u32, 15, strong);
             self.shadow
-                .access(judge, p.slab, at, n / 4, Run::lanes(first, each), deed.writes())
+                .access(
+                    judge,
+                    p.slab,
+                    at,
+                    n / 4,
+                    Run::lanes(cell(lane, 15), each),
+                    deed.writes(),
+                )
                 .map(|c| (c, lane + c.word * 4 / each as usize))
         } else {
             // Pieces of words, lane by lane.
@@ -112,10 +126,8 @@ impl Worker<'_> {
             for k in 0..n / each as usize {
                 let start = p.offset as usize + k * each as usize;
                 let mask = ((1u32 << each) - 1) << (start % 4);
-                let cell = Cell::new(now, clocks.block, access.warp, (lane + k) as u32, mask, strong);
-                let found = self
-                    .shadow
-                    .access(judge, p.slab, start / 4, 1, Run::one(cell), deed.writes());
+                let run = Run::one(cell(lane + k, mask));
+                let found = self.shadow.access(judge, p.slab, start / 4, 1, run, deed.writes());
                 if let Some(c) = found {
                     clash = Some((c, lane + k));
                     break;
@@ -130,24 +142,43 @@ impl Worker<'_> {
         })
     }
 
+    /// Fails where this kernel wrote what it reads as memory that nobody writes.
+    #[cold]
+    fn unwritten(&self, p: Place, n: usize, lane: usize) -> Result<(), Box<Cause>> {
+        let words = (p.offset / 4) as usize..(p.offset as usize + n).div_ceil(4);
+        let Some((word, writer)) = self.shadow.writer(p.slab, words) else {
+            return Ok(());
+        };
+        let address = self.device.slab(p.slab).what.address + 4 * word as u64;
+        let who = self.name(writer.block(), writer.warp(), writer.lane());
+        let message = format!(
+            "ld.global.nc of device memory at {address:#x}: {who} wrote it in this kernel, and what the non-coherent cache holds may be older"
+        );
+        Err(Cause::new(FaultKind::GlobalRace, lane as u32, message))
+    }
+
     /// What a strong access publishes and learns.
     #[inline]
     fn synchronise(&mut self, block: &mut BlockMemory, access: Access, addresses: &[u64; 32], deed: Deed) {
-        if access.order == Order::Weak || !self.checks.race {
+        if !access.order.is_strong() || !self.checks.race {
             return;
         }
         let acquire = matches!(access.order, Order::Acquire | Order::AcquireRelease);
         let release = matches!(access.order, Order::Release | Order::AcquireRelease);
+        // Once for all lanes, or the clock would soon come to its end.
+        if release && deed.writes() {
+            block.clocks.fence(access.warp, access.scope);
+        }
         for i in lanes(access.mask) {
             if deed.reads() {
                 block
                     .clocks
-                    .observe(&self.published, access.warp, addresses[i], acquire);
+                    .observe(&self.published, access.warp, addresses[i], acquire, access.scope);
             }
             if deed.writes() {
                 block
                     .clocks
-                    .publish(&mut self.published, access.warp, addresses[i], release);
+                    .publish(&mut self.published, access.warp, addresses[i], access.scope);
             }
         }
     }
@@ -198,7 +229,8 @@ impl Worker<'_> {
         traffic.sectors += count;
     }
 
-    /// Loads from device memory.
+    /// Loads from device memory. A read is judged, and so remembered, before it is looked whether anything was written: what another host
+    /// thread writes at the same time is then a race for both, whoever was first.
     pub(super) fn load_global(
         &mut self,
         block: &mut BlockMemory,
@@ -227,8 +259,8 @@ impl Worker<'_> {
             Shape::Row(_, n) => {
                 let total = n * bytes as usize;
                 let p = self.find(addresses[first], total as u64, bytes, first, Deed::Read)?;
-                self.initialised(p, total, first, bytes)?;
                 self.judge(block, p, total, first, access, Deed::Read)?;
+                self.initialised(p, total, first, bytes)?;
                 if !constant {
                     self.sectors(mask, addresses, bytes, shape, false, &[p]);
                 }
@@ -238,10 +270,10 @@ impl Worker<'_> {
             }
             Shape::Same => {
                 let p = self.find(addresses[first], bytes.into(), bytes, first, Deed::Read)?;
-                self.initialised(p, bytes as usize, first, bytes)?;
                 for i in lanes(mask) {
                     self.judge(block, p, bytes as usize, i, access, Deed::Read)?;
                 }
+                self.initialised(p, bytes as usize, first, bytes)?;
                 if !constant {
                     self.sectors(mask, addresses, bytes, shape, false, &[p]);
                 }
@@ -256,8 +288,8 @@ impl Worker<'_> {
                 for (k, i) in lanes(mask).enumerate() {
                     let p = self.find(addresses[i], bytes.into(), bytes, i, Deed::Read)?;
                     places[k] = p;
-                    self.initialised(p, bytes as usize, i, bytes)?;
                     self.judge(block, p, bytes as usize, i, access, Deed::Read)?;
+                    self.initialised(p, bytes as usize, i, bytes)?;
                     // SAFETY: `find` has checked range and alignment.
                     let value = unsafe { bytes::load(self.device.slab(p.slab).data.add(p.offset as usize), bytes) };
                     bytes::put(out, i, bytes, value);
@@ -341,10 +373,10 @@ impl Worker<'_> {
             self.is_watched(block, access, addresses, Deed::Atomic)?;
         }
         // What is not said to be weak is strong in an atomic.
-        let order = if access.order == Order::Weak {
-            Order::Relaxed
-        } else {
+        let order = if access.order.is_strong() {
             access.order
+        } else {
+            Order::Relaxed
         };
         let access = Access { order, ..access };
         let Access { mask, bytes, .. } = access;
@@ -352,8 +384,8 @@ impl Worker<'_> {
         self.synchronise(block, access, addresses, Deed::Read);
         for i in lanes(mask) {
             let p = self.find(addresses[i], bytes.into(), bytes, i, Deed::Atomic)?;
-            self.initialised(p, bytes as usize, i, bytes)?;
             self.judge(block, p, bytes as usize, i, access, Deed::Atomic)?;
+            self.initialised(p, bytes as usize, i, bytes)?;
             // SAFETY: `find` has checked range and alignment. Kernels with atomics run on one thread.
             unsafe {
                 let at = self.device.slab(p.slab).data.add(p.offset as usize);

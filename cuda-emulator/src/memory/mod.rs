@@ -6,7 +6,7 @@
 //! | [`worker`] | loads, stores and atomics of a kernel, whatever the space: the entry points of the interpreter |
 //! | [`block`] | what a block has for itself: shared and local memory, copies in flight, the order of its warps |
 //! | `order`, `race`, `cell` | what happens before what; when two accesses are a race; who touched a word last |
-//! | `shadow`, `shared` | those records for device memory and for shared memory |
+//! | `shadow`, `shared`, `pieces` | those records for device memory and for shared memory; several writers of one word |
 //! | `global`, `scratch`, `transfer` | accesses to device memory, to shared memory, and copies from one to the other |
 //! | [`bulk`], `operand`, `loans`, `proxy` | asynchronous operations on shared memory: bulk copies, operands of wgmma; fences for them |
 //! | `copy`, `bytes` | copies in flight; moves between memory and lanes |
@@ -27,6 +27,7 @@ mod loans;
 mod message;
 mod operand;
 mod order;
+mod pieces;
 mod proxy;
 mod race;
 mod scratch;
@@ -70,6 +71,8 @@ pub enum Space {
 pub enum Order {
     /// Plain: a conflict with it is a race.
     Weak,
+    /// `.nc`: plain, and nobody may write there while the kernel runs.
+    ReadOnly,
     /// `.volatile`, `.relaxed`, `.mmio`: two of these do not race with each other.
     Relaxed,
     /// As relaxed, for a look at an mbarrier that tells nothing of what others did.
@@ -80,4 +83,12 @@ pub enum Order {
     Release,
     /// `.acq_rel`.
     AcquireRelease,
+}
+
+impl Order {
+    /// Whether two of these do not race with each other.
+    #[inline(always)]
+    pub fn is_strong(self) -> bool {
+        !matches!(self, Order::Weak | Order::ReadOnly)
+    }
 }

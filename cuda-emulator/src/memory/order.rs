@@ -5,7 +5,7 @@
 //! not by shuffles and votes. Between blocks there is order only through a fence, a strong write (atomic, volatile, relaxed,
 //! release) to some place, a strong read of that place, and a fence or a barrier after it.
 
-use super::cell::LAST_CLOCK;
+use super::cell::{BLOCKS, LAST_CLOCK};
 use std::collections::HashMap;
 
 /// Warps of a block.
@@ -21,6 +21,9 @@ pub enum Scope {
     /// The device or more (`.gpu`, `.sys`).
     Device,
 }
+
+/// Of the number of a log: what its own block published there, and nothing else, is known. A read of the block's scope tells no more.
+const OWN: u32 = 1 << 31;
 
 /// What one block published at one place: its warps' clocks, and what it knew of others.
 struct Entry {
@@ -63,27 +66,28 @@ impl Published {
 
     /// Whether block `me`, which knows these prefixes of logs, is after what that warp did at that clock.
     pub(super) fn ordered(&self, me: u32, known: &[(u32, u32)], block: u32, warp: u32, clock: u32) -> bool {
-        let mut stack: Vec<(u32, u32)> = known.to_vec();
-        let mut visited: HashMap<u32, u32> = HashMap::new();
-        while let Some((log, len)) = stack.pop() {
-            let done = visited.entry(log).or_insert(0);
+        let mut stack: Vec<(u32, u32, u32)> = known.iter().map(|k| (k.0, k.1, me)).collect();
+        // By log and by the block that knows of it.
+        let mut visited: HashMap<(u32, u32), u32> = HashMap::new();
+        while let Some((log, len, reader)) = stack.pop() {
+            let done = visited.entry((log, reader)).or_insert(0);
             let from = *done;
             if len <= from {
                 continue;
             }
             *done = len;
-            let log = &self.logs[log as usize];
+            let reaches = |e: &Entry| e.block == reader || log & OWN == 0 && e.scope == Scope::Device;
+            let log = &self.logs[(log & !OWN) as usize];
             if let Some(at) = log.by_block.get(&block) {
                 // Each warp of a block publishes what it knows itself.
                 let i = at.partition_point(|&i| i < len);
-                let reaches = |e: &Entry| e.scope == Scope::Device || e.block == me;
                 let mut entries = at[..i].iter().rev().map(|&i| &log.entries[i as usize]);
                 if entries.any(|e| reaches(e) && e.clocks[warp as usize] > clock) {
                     return true;
                 }
             }
-            for e in &log.entries[from as usize..len as usize] {
-                stack.extend_from_slice(&e.known);
+            for e in log.entries[from as usize..len as usize].iter().filter(|e| reaches(e)) {
+                stack.extend(e.known.iter().map(|k| (k.0, k.1, e.block)));
             }
         }
         false
@@ -150,6 +154,8 @@ pub struct Clocks {
     pub floor: u32,
     /// Whether some warps synchronised without the others since then.
     pub partial: bool,
+    /// Whether a clock has come to its end: from then on not every race is seen.
+    pub worn: bool,
     live: u32,
     warps: Vec<Warp>,
     barriers: Vec<Barrier>,
@@ -164,6 +170,7 @@ impl Clocks {
             block: 0,
             floor: 0,
             partial: false,
+            worn: false,
             live: 0,
             warps: vec![Warp::default(); warps as usize],
             barriers: vec![Barrier::default(); BARRIERS],
@@ -173,9 +180,10 @@ impl Clocks {
 
     /// Begins a block.
     pub fn start(&mut self, block: u32) {
-        self.block = block & 0xfff_ffff;
+        self.block = block & BLOCKS;
         self.floor = 1;
         self.partial = false;
+        self.worn = false;
         let n = self.warps.len() as u32;
         self.live = if n == 32 { u32::MAX } else { (1 << n) - 1 };
         self.warps.fill(Warp {
@@ -230,6 +238,7 @@ impl Clocks {
     fn tick(&mut self, warp: u32) -> u32 {
         let w = &mut self.warps[warp as usize];
         w.now = (w.now + 1).min(LAST_CLOCK);
+        self.worn |= w.now == LAST_CLOCK;
         w.now
     }
 
@@ -277,6 +286,7 @@ impl Clocks {
             take(&mut b, &self.ended);
         }
         let now = (b.now + 1).min(LAST_CLOCK);
+        self.worn |= now == LAST_CLOCK;
         for i in (0..self.warps.len()).filter(|i| waiting >> i & 1 != 0) {
             let w = &mut self.warps[i];
             w.now = w.now.max(now);
@@ -326,12 +336,9 @@ impl Clocks {
         self.tick(warp);
     }
 
-    /// A strong write by a warp: what it knew at its last fence (or, if the write is a release, knows now) is published there.
-    pub fn publish(&mut self, published: &mut Published, warp: u32, address: u64, release: bool) {
-        if release {
-            self.fence(warp, Scope::Device);
-        }
-        for scope in [Scope::Block, Scope::Device] {
+    /// A strong write by a warp: what it knew at its last fence is published there. A release is a fence and such a write.
+    pub fn publish(&self, published: &mut Published, warp: u32, address: u64, reach: Scope) {
+        for scope in [Scope::Block, Scope::Device].into_iter().filter(|&s| s <= reach) {
             let Some(fenced) = &self.warps[warp as usize].fenced[scope as usize] else {
                 continue;
             };
@@ -341,7 +348,7 @@ impl Clocks {
             if log.entries.iter().rev().take(2).any(same) {
                 continue;
             }
-            let known = fenced.known.iter().copied().filter(|k| k.0 != number).collect();
+            let known = fenced.known.iter().copied().filter(|k| k.0 & !OWN != number).collect();
             let entry = Entry {
                 block: self.block,
                 scope,
@@ -353,15 +360,14 @@ impl Clocks {
     }
 
     /// A strong read by a warp: it knows what was published there after its next fence or barrier, or at once if it acquires.
-    pub fn observe(&mut self, published: &Published, warp: u32, address: u64, acquire: bool) {
+    pub fn observe(&mut self, published: &Published, warp: u32, address: u64, acquire: bool, reach: Scope) {
         let Some(&number) = published.by_address.get(&address) else {
             return;
         };
         let w = &mut self.warps[warp as usize];
-        join_known(
-            &mut w.pending,
-            &[(number, published.logs[number as usize].entries.len() as u32)],
-        );
+        let own = if reach == Scope::Block { OWN } else { 0 };
+        let len = published.logs[number as usize].entries.len() as u32;
+        join_known(&mut w.pending, &[(number | own, len)]);
         if acquire {
             learn(w);
         }

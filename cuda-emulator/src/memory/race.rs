@@ -1,6 +1,6 @@
 //! When two accesses are a race, and how the record of readers is kept.
 
-use super::cell::{Cell, IN_FLIGHT, LANE, WHO, Who};
+use super::cell::{Cell, IN_FLIGHT, LANE, NARROW, STRONG, WHO, Who};
 use super::order::{Clocks, Published};
 
 /// A race, or an access to a copy in flight.
@@ -118,7 +118,7 @@ impl Judge<'_> {
     /// The record of readers of a word of global memory after one more read.
     #[inline]
     pub fn readers(self, old: Cell, new: Cell) -> Cell {
-        if old.0 == 0 || (old.0 ^ new.0) & super::cell::STRONG != 0 {
+        if old.0 == 0 || (old.0 ^ new.0) & (STRONG | NARROW) != 0 {
             return new;
         }
         let c = self.clocks;
@@ -154,13 +154,13 @@ impl Judge<'_> {
         old.joined(new).unwrap_or_else(|| several(Who::Lanes))
     }
 
-    /// The record of the last write of a word after one more.
+    /// The record of the last write of a word after one more; none where one cell cannot say it.
     #[inline]
-    pub fn writer(self, old: Cell, new: Cell) -> Cell {
-        if old.0 == 0 || old.0 == IN_FLIGHT || new.bytes() == 15 {
-            new
+    pub fn writer(self, old: Cell, new: Cell) -> Option<Cell> {
+        if old.0 == 0 || old.0 == IN_FLIGHT || old.bytes() & !new.bytes() == 0 {
+            Some(new)
         } else {
-            old.joined(new).unwrap_or(new)
+            old.joined(new)
         }
     }
 }

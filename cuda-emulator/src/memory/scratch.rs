@@ -1,6 +1,5 @@
 //! Accesses to shared memory.
 
-use super::Order;
 use super::block::BlockMemory;
 use super::bytes;
 use super::cell::Cell;
@@ -9,6 +8,7 @@ use super::global::{different, last_of_equals};
 use super::message::Deed;
 use super::race::{Judge, Run};
 use super::worker::{Access, Raw, Shape, Worker, lanes, shape};
+use super::{Order, Scope};
 use crate::counters::wavefronts;
 use crate::fault::{Cause, FaultKind};
 
@@ -79,7 +79,7 @@ impl Worker<'_> {
         if !self.checks.race {
             return Ok(());
         }
-        let strong = access.order != Order::Weak;
+        let strong = access.order.is_strong();
         let BlockMemory { clocks, shared, .. } = block;
         let clocks = &*clocks;
         let each = access.bytes;
@@ -114,22 +114,29 @@ impl Worker<'_> {
 
     #[inline]
     fn synchronise_shared(&mut self, block: &mut BlockMemory, access: Access, addresses: &[u64; 32], deed: Deed) {
-        if access.order == Order::Weak || !self.checks.race {
+        if !access.order.is_strong() || !self.checks.race {
             return;
         }
         let acquire = matches!(access.order, Order::Acquire | Order::AcquireRelease);
         let release = matches!(access.order, Order::Release | Order::AcquireRelease);
+        if release && deed.writes() {
+            block.clocks.fence(access.warp, Scope::Device);
+        }
         for i in lanes(access.mask) {
             let place = PLACES | u64::from(block.clocks.block) << 32 | addresses[i];
             if deed.reads() {
                 if acquire {
                     block.clocks.acquire(&self.published, access.warp, place);
                 } else if access.order != Order::Poll {
-                    block.clocks.observe(&self.published, access.warp, place, false);
+                    block
+                        .clocks
+                        .observe(&self.published, access.warp, place, false, Scope::Device);
                 }
             }
             if deed.writes() {
-                block.clocks.publish(&mut self.published, access.warp, place, release);
+                block
+                    .clocks
+                    .publish(&mut self.published, access.warp, place, Scope::Device);
             }
         }
     }
@@ -171,7 +178,7 @@ impl Worker<'_> {
             return false;
         }
         let BlockMemory { clocks, shared, .. } = block;
-        let strong = access.order != Order::Weak;
+        let strong = access.order.is_strong();
         let first = Cell::new(clocks.now(warp), clocks.block, warp, 0, 15, strong);
         match bytes {
             4 => shared.loaded_quietly::<1>(clocks.floor, first, mask, addresses),
@@ -280,10 +287,10 @@ impl Worker<'_> {
         out: &mut Raw,
         step: &mut dyn FnMut(usize, u128) -> u128,
     ) -> Result<(), Box<Cause>> {
-        let order = if access.order == Order::Weak {
-            Order::Relaxed
-        } else {
+        let order = if access.order.is_strong() {
             access.order
+        } else {
+            Order::Relaxed
         };
         let access = Access { order, ..access };
         let Access { mask, bytes, .. } = access;

@@ -1,6 +1,7 @@
 //! The race shadow of device memory, and which sectors were touched: what one host thread has for itself.
 
 use super::cell::{Cell, THREAD};
+use super::pieces::Pieces;
 use super::race::{Clash, Judge, Run, overwritten};
 
 /// Words of a page of the shadow (4 KB of memory).
@@ -28,6 +29,12 @@ pub struct Shadow {
     launch: u32,
     parts: Vec<Part>,
     touched: Vec<u32>,
+    pieces: Pieces,
+}
+
+/// The name of a word among the pieces.
+fn name(slab: usize, word: usize) -> u64 {
+    (slab as u64) << 40 | word as u64
 }
 
 impl Page {
@@ -44,6 +51,7 @@ impl Shadow {
     /// Begins a launch: everything before it is ordered. `live` says which allocations are.
     pub fn start(&mut self, allocations: usize, live: impl Fn(usize) -> bool) {
         self.launch += 1;
+        self.pieces.clear();
         self.parts.resize_with(allocations, Part::default);
         for (i, p) in self
             .parts
@@ -127,17 +135,20 @@ impl Shadow {
             let word = at + done;
             let from = word % WORDS;
             let count = (n - done).min(WORDS - from);
+            let mut pieces = std::mem::take(&mut self.pieces);
             let p = self.page(slab, word / WORDS);
             let (write, read) = (&mut p.write[from..from + count], &mut p.read[from..from + count]);
             let part = Run {
                 first: Cell(run.cell(done)),
                 ..run
             };
+            let names = name(slab, word);
             let clash = if store {
-                stored(judge, write, read, part)
+                stored(judge, write, read, part, &mut pieces, names)
             } else {
-                loaded(judge, write, read, part)
+                loaded(judge, write, read, part, &pieces, names)
             };
+            self.pieces = pieces;
             if let Some(c) = clash {
                 return Some(Clash {
                     word: c.word + done,
@@ -147,6 +158,41 @@ impl Shadow {
             done += count;
         }
         None
+    }
+
+    /// The first of these words that was written in this launch, and by whom.
+    pub fn writer(&self, slab: usize, words: std::ops::Range<usize>) -> Option<(usize, Cell)> {
+        let pages = &self.parts.get(slab)?.pages;
+        words.into_iter().find_map(|word| {
+            let page = pages.get(word / WORDS)?.as_ref().filter(|p| p.launch == self.launch)?;
+            let cell = Cell(page.write[word % WORDS]);
+            (cell.0 != 0).then_some((word, cell))
+        })
+    }
+
+    /// Who wrote and who read a word in this launch.
+    fn cells(&self, slab: usize, word: usize) -> (Vec<Cell>, Cell) {
+        let page = self.parts.get(slab).and_then(|p| p.pages.get(word / WORDS)?.as_ref());
+        let Some(page) = page.filter(|p| p.launch == self.launch) else {
+            return (Vec::new(), Cell(0));
+        };
+        let mut writers = self.pieces.of(name(slab, word)).to_vec();
+        writers.push(Cell(page.write[word % WORDS]));
+        (writers, Cell(page.read[word % WORDS]))
+    }
+
+    /// As [`Shadow::conflict`], of words that several threads of one of the two wrote in parts.
+    fn conflict_of_pieces(&self, other: &Shadow) -> Option<(usize, usize, Cell, Cell, bool)> {
+        let words = self.pieces.iter().chain(other.pieces.iter()).map(|(word, _)| word);
+        words.into_iter().find_map(|word| {
+            let (slab, word) = ((word >> 40) as usize, (word & ((1 << 40) - 1)) as usize);
+            let ((mine, my_read), (theirs, their_read)) = (self.cells(slab, word), other.cells(slab, word));
+            let writes = mine.iter().flat_map(|&x| theirs.iter().map(move |&y| (x, y, true)));
+            let reads = mine.iter().map(|&x| (x, their_read, true));
+            let read = theirs.iter().map(|&y| (my_read, y, false));
+            let found = writes.chain(reads).chain(read).find(|(x, y, _)| x.conflicts(*y));
+            found.map(|(x, y, wrote)| (slab, word, x, y, wrote))
+        })
     }
 
     /// Places that both touched and one wrote: allocation, word, and the cells of `self` and the other.
@@ -167,7 +213,7 @@ impl Shadow {
                 }
             }
         }
-        None
+        self.conflict_of_pieces(other)
     }
 }
 
@@ -185,7 +231,7 @@ fn take_ones(bits: &mut [u64]) -> u64 {
 }
 
 #[inline]
-fn loaded(judge: Judge, write: &[u64], read: &mut [u64], run: Run) -> Option<Clash> {
+fn loaded(judge: Judge, write: &[u64], read: &mut [u64], run: Run, pieces: &Pieces, names: u64) -> Option<Clash> {
     let mut any = 0;
     for (w, r) in write.iter().zip(read.iter()) {
         any |= w | r;
@@ -205,13 +251,27 @@ fn loaded(judge: Judge, write: &[u64], read: &mut [u64], run: Run) -> Option<Cla
                 wrote: true,
             });
         }
+        if let Some(other) = pieces.unordered(judge, names + j as u64, Cell(*w), new, 1) {
+            return Some(Clash {
+                word: j,
+                other,
+                wrote: true,
+            });
+        }
         *r = judge.readers(Cell(*r), new).0;
     }
     None
 }
 
 #[inline]
-fn stored(judge: Judge, write: &mut [u64], read: &mut [u64], run: Run) -> Option<Clash> {
+fn stored(
+    judge: Judge,
+    write: &mut [u64],
+    read: &mut [u64],
+    run: Run,
+    pieces: &mut Pieces,
+    names: u64,
+) -> Option<Clash> {
     let mut other = 0;
     if run.first.bytes() == 15 {
         for (j, (w, r)) in write.iter().zip(read.iter()).enumerate() {
@@ -220,7 +280,7 @@ fn stored(judge: Judge, write: &mut [u64], read: &mut [u64], run: Run) -> Option
             other |= of(*w) | of(*r);
         }
     }
-    if other == 0 && run.first.bytes() == 15 {
+    if other == 0 && run.first.bytes() == 15 && pieces.is_empty() {
         for (j, (w, r)) in write.iter_mut().zip(read.iter_mut()).enumerate() {
             *w = run.cell(j);
             *r = 0;
@@ -243,7 +303,14 @@ fn stored(judge: Judge, write: &mut [u64], read: &mut [u64], run: Run) -> Option
                 wrote: false,
             });
         }
-        *w = judge.writer(Cell(*w), new).0;
+        if let Some(other) = pieces.unordered(judge, names + j as u64, Cell(*w), new, 1) {
+            return Some(Clash {
+                word: j,
+                other,
+                wrote: true,
+            });
+        }
+        *w = pieces.write(judge, names + j as u64, Cell(*w), new).0;
         *r = overwritten(Cell(*r), new).0;
     }
     None

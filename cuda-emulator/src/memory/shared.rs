@@ -2,6 +2,7 @@
 
 use super::cell::{BYTES, CLOCK, Cell, IN_FLIGHT, LANE, STRONG, WARP, WHO};
 use super::loans::{self, LENT, Loans};
+use super::pieces::Pieces;
 use super::race::{Clash, Judge, LANES, Run, overwritten};
 use super::worker::lanes;
 
@@ -19,6 +20,7 @@ pub struct Shared {
     read: Vec<u64>,
     /// Which warps read a word, since the last barrier of all warps.
     readers: Vec<u32>,
+    pieces: Pieces,
     /// What bulk copies and wgmma do to the memory.
     pub(super) loans: Loans,
 }
@@ -35,6 +37,7 @@ impl Shared {
             write: vec![0; words],
             read: vec![0; words],
             readers: vec![0; words],
+            pieces: Pieces::default(),
             loans: Loans::default(),
         }
     }
@@ -46,6 +49,7 @@ impl Shared {
         self.write.fill(0);
         self.read.fill(0);
         self.readers.fill(0);
+        self.pieces.clear();
         self.loans.start();
     }
 
@@ -72,10 +76,18 @@ impl Shared {
         if write.iter().fold(false, |bad, &w| bad | (w >= key)) {
             for (j, &w) in write.iter().enumerate() {
                 let w = self.loans.writer(w, at + j);
-                if w >= key && (w == IN_FLIGHT || judge.unordered(Cell(run.cell(j)), Cell(w))) {
+                let new = Cell(run.cell(j));
+                if w >= key && (w == IN_FLIGHT || judge.unordered(new, Cell(w))) {
                     return Some(Clash {
                         word: j,
                         other: Cell(w),
+                        wrote: true,
+                    });
+                }
+                if let Some(other) = self.pieces.unordered(judge, (at + j) as u64, Cell(w), new, key) {
+                    return Some(Clash {
+                        word: j,
+                        other,
                         wrote: true,
                     });
                 }
@@ -127,8 +139,16 @@ impl Shared {
                     wrote: false,
                 });
             }
+            let word = (at + j) as u64;
+            if let Some(other) = self.pieces.unordered(judge, word, Cell(*w), new, key) {
+                return Some(Clash {
+                    word: j,
+                    other,
+                    wrote: true,
+                });
+            }
             *w = if *w >= key {
-                judge.writer(Cell(*w), new).0
+                self.pieces.write(judge, word, Cell(*w), new).0
             } else {
                 new.0
             };

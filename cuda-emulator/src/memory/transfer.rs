@@ -41,8 +41,8 @@ impl Worker<'_> {
             && self.device.place(from[first], total).is_some();
         let useful = if row {
             let p = self.find(from[first], total, bytes, first, Deed::Read)?;
-            self.initialised(p, total as usize, first, bytes)?;
             self.judge(block, p, total as usize, first, reads, Deed::Read)?;
+            self.initialised(p, total as usize, first, bytes)?;
             self.sectors(
                 mask,
                 from,
@@ -102,7 +102,6 @@ impl Worker<'_> {
                 continue;
             }
             let p = self.find(from[i], size.into(), 1, i, Deed::Read)?;
-            self.initialised(p, size as usize, i, bytes)?;
             if size.is_multiple_of(4) {
                 self.judge(
                     block,
@@ -116,6 +115,7 @@ impl Worker<'_> {
                     Deed::Read,
                 )?;
             }
+            self.initialised(p, size as usize, i, bytes)?;
             places[reading.count_ones() as usize] = p;
             reading |= 1 << i;
             useful += u64::from(size);

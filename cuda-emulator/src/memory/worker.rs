@@ -3,7 +3,7 @@
 use super::block::BlockMemory;
 use super::device::Device;
 use super::message::Deed;
-use super::order::Published;
+use super::order::{Published, Scope};
 use super::shadow::Shadow;
 use super::{LOCAL_WINDOW, Order, SHARED_WINDOW, Space};
 use crate::counters::Counters;
@@ -24,6 +24,8 @@ pub struct Access {
     pub space: Space,
     /// Order.
     pub order: Order,
+    /// How far a strong one reaches.
+    pub scope: Scope,
     /// Bytes of one lane, all elements together: 1, 2, 4, 8, 16.
     pub bytes: u32,
 }
@@ -289,14 +291,14 @@ impl<'a> Worker<'a> {
         for w in &workers {
             all.add(&w.counters);
         }
-        let mut conflict = None;
-        for (i, w) in workers.iter().enumerate() {
-            for other in &workers[i + 1..] {
-                if conflict.is_none() && w.checks.race {
-                    conflict = w.conflict(other);
-                }
-            }
-        }
+        let pairs = workers
+            .iter()
+            .enumerate()
+            .flat_map(|(i, w)| workers[i + 1..].iter().map(move |other| (w, other)));
+        let conflicts = pairs
+            .filter(|(w, _)| w.checks.race)
+            .filter_map(|(w, other)| w.conflict(other));
+        let conflict = conflicts.min_by_key(|c| c.address);
         let mut shadows: Vec<Shadow> = workers.iter_mut().map(|w| std::mem::take(&mut w.shadow)).collect();
         (all.load.distinct, all.store.distinct) = Shadow::distinct(&mut shadows);
         for (w, shadow) in workers.iter_mut().zip(shadows) {

@@ -250,3 +250,58 @@ fn blocks_may_wait_for_each_other() {
         assert_eq!(t.block(64).words(1).ok(), [6]);
     }
 }
+
+#[test]
+fn registers_hold_nothing_of_the_block_before() {
+    // Each way to write a register that some lanes or blocks do not take.
+    for way in [
+        "@%p1 bra W; mov.u32 %r5, 7; mov.u64 %d5, 7; W:",
+        "@!%p1 mov.u32 %r5, 7; @!%p1 mov.u64 %d5, 7;",
+        "@%p1 bra W; L: mov.u32 %r5, 7; mov.u64 %d5, 7; setp.ne.u32 %p2, %r5, 7; @%p2 bra L; W:",
+        "selp.u32 %r6, 0, 1, %p1; S: .branchtargets A, W; brx.idx %r6, S; A: bra.uni E; W: mov.u32 %r5, 7; mov.u64 %d5, 7; E:",
+    ] {
+        let body = format!("setp.ne.u32 %p1, %me, 0; {way} cvt.u32.u64 %r7, %d5; st.global.v2.u32 [%o], {{%r5, %r7}};");
+        let body = format!("mul.wide.u32 %o, %me, 8; add.u64 %o, %out, %o; {body}");
+        let words = Test::new(&body).block(1).grid(3).words(6).threads(1).ok();
+        let poison = [0xcafe_babe, 0xdead_beef];
+        assert_eq!(words, [[7, 7], poison, poison].concat(), "{way}");
+    }
+}
+
+#[test]
+fn a_block_that_synchronises_too_often_is_stopped() {
+    let body = "mov.u32 %r1, 0; L: bar.sync 0; add.u32 %r1, %r1, 1; setp.lt.u32 %p1, %r1, 262200; @%p1 bra L; st.global.u32 [%at], %r1;";
+    let f = Test::new(body).fault();
+    assert!(
+        f.kind == FaultKind::Timeout && f.message.contains("synchronised"),
+        "{f}"
+    );
+    let mut t = Test::new(body);
+    t.options.checks.race = false;
+    assert_eq!(t.ok(), each(32, |_| 262200));
+    // Stores that release count once for all their lanes.
+    let body = body
+        .replace("bar.sync 0;", "st.release.gpu.global.u32 [%at], 1;")
+        .replace("262200", "20000");
+    assert_eq!(Test::new(&body).ok(), each(32, |_| 20_000));
+}
+
+#[test]
+fn more_blocks_than_the_device_holds_must_not_wait_for_each_other() {
+    // All wait for the last one. With so much shared memory the device holds 108, one on each multiprocessor.
+    let t = |blocks: u32| {
+        Test::new(
+            "mov.u32 %r1, %ctaid.x; mov.u32 %r2, %nctaid.x; sub.u32 %r2, %r2, 1; setp.ne.u32 %p1, %r1, %r2; @%p1 bra L; st.relaxed.gpu.global.u32 [%out], 1; bra E;\n\
+             L: nanosleep.u32 100; ld.relaxed.gpu.global.u32 %r3, [%out]; setp.eq.u32 %p2, %r3, 0; @%p2 bra L; E: ",
+        )
+        .shared(160 << 10)
+        .grid(blocks)
+        .words(1)
+    };
+    assert_eq!(t(108).ok(), [1]);
+    let f = t(109).fault();
+    assert!(
+        f.kind == FaultKind::Deadlock && f.message.contains("108 blocks at a time"),
+        "{f}"
+    );
+}

@@ -80,3 +80,22 @@ fn copies_arrive() {
     );
     assert_eq!(t.init(&each(64, |i| i + 5)).ok(), each(64, |i| (i ^ 32) + 5));
 }
+
+#[test]
+fn bytes_beyond_what_the_object_holds() {
+    let t = |text: &str| test("1", &format!("@!%p1 bra W; {text} W: bar.sync 0;"));
+    let expect = "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [b], 1048575;";
+    assert!(t(expect).run().result.is_ok());
+    for text in [
+        "mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [b], 1048576;",
+        "mbarrier.arrive.expect_tx.shared::cta.b64 %d1, [b], 2097152;",
+        "mbarrier.complete_tx.relaxed.cta.shared::cta.b64 [b], 1048576;",
+        &format!("{expect} mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [b], 1;"),
+    ] {
+        let f = t(text).fault();
+        assert!(
+            f.kind == FaultKind::Undefined && f.message.contains("bytes are missing"),
+            "{text}: {f}"
+        );
+    }
+}

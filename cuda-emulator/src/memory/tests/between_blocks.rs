@@ -315,3 +315,95 @@ fn workers_are_compared_at_the_end() {
     assert_eq!(joined(256, true).0.store.distinct, 8);
     assert_eq!(joined(96, true).0.store.distinct, 7);
 }
+
+#[test]
+fn atomics_of_the_blocks_scope_are_none_for_other_blocks() {
+    let b = Bed::new();
+    let narrow = |warp| Access {
+        scope: Scope::Block,
+        ..atomic(warp)
+    };
+    for (first, second) in [(narrow(0), narrow(0)), (narrow(0), atomic(0)), (atomic(0), narrow(0))] {
+        let mut r = b.run(2);
+        r.add(0, first, &[b.full; 32]).unwrap();
+        // Within the block, with any of its warps.
+        r.add(0, narrow(1), &[b.full; 32]).unwrap();
+        fails(
+            r.add(1, second, &[b.full; 32]),
+            FaultKind::GlobalRace,
+            0,
+            "no fence and atomic",
+        );
+    }
+    let mut r = b.run(2);
+    r.add(0, atomic(0), &[b.full; 32]).unwrap();
+    r.add(1, atomic(0), &[b.full; 32]).unwrap();
+}
+
+#[test]
+fn a_release_and_an_acquire_reach_as_far_as_their_scopes() {
+    let b = Bed::new();
+    let flag = [b.full; 32];
+    // Warp 0 of block 0 writes, counts and lets go; warp 1 of block 0 or 1 counts, knows, and reads.
+    let pass = |release: Scope, acquire: Scope, reader: usize| {
+        let mut r = b.run(2);
+        r.store(0, global(0), &row(b.empty, 4)).unwrap();
+        let ordered = |order, scope, warp| Access {
+            order,
+            scope,
+            ..atomic(warp)
+        };
+        r.add(0, ordered(Order::Release, release, 0), &flag).unwrap();
+        r.add(reader, ordered(Order::Acquire, acquire, 1), &flag)?;
+        r.load(reader, global(1), &row(b.empty, 4))
+    };
+    for (release, acquire) in [
+        (Scope::Block, Scope::Block),
+        (Scope::Block, Scope::Device),
+        (Scope::Device, Scope::Block),
+        (Scope::Device, Scope::Device),
+    ] {
+        pass(release, acquire, 0).unwrap();
+        let other = pass(release, acquire, 1);
+        let reaches = release == Scope::Device && acquire == Scope::Device;
+        assert_eq!(other.is_ok(), reaches, "{release:?} {acquire:?}");
+    }
+}
+
+#[test]
+fn a_race_of_two_host_threads_is_one_whoever_is_first() {
+    // The reader comes before the writer, and finds nothing written: that must not be all that is known of it.
+    let b = Bed::new();
+    for reader_first in [true, false] {
+        let (mut one, mut two) = (b.run(2), b.run(2));
+        let at = row(b.empty + 2048 * u64::from(reader_first), 4);
+        if reader_first {
+            fails(
+                two.load(1, global(2), &at),
+                FaultKind::Uninitialised,
+                0,
+                "nothing has written",
+            );
+            one.store(0, global(0), &at).unwrap();
+        } else {
+            one.store(0, global(0), &at).unwrap();
+            two.load(1, global(2), &at).unwrap();
+        }
+        let conflict = Worker::join(vec![one.worker, two.worker]).1.unwrap();
+        assert_eq!((conflict.address, conflict.block), (at[0], 0));
+    }
+}
+
+#[test]
+fn parts_of_words_written_in_two_host_threads() {
+    let b = Bed::new();
+    let byte = |warp: u32| one(access(Space::Global, warp, ALL, 1), 0);
+    for k in 0..2 {
+        let (mut one, mut two) = (b.run(2), b.run(2));
+        one.store(0, byte(0), &[b.full; 32]).unwrap();
+        one.store(0, byte(1), &[b.full + 1; 32]).unwrap();
+        two.load(1, byte(0), &[b.full + k; 32]).unwrap();
+        let conflict = Worker::join(vec![one.worker, two.worker]).1.unwrap();
+        assert_eq!((conflict.block, conflict.thread), (0, (k as u32, 0)));
+    }
+}

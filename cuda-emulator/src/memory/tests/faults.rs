@@ -190,12 +190,15 @@ fn uninitialised() {
         16,
         "byte 64",
     );
+    // That the words are other lanes' would be a race, and comes first.
+    r.barrier(0);
     fails(
         r.load(0, access(Space::Global, 0, 0xff, 16), &row(b.empty, 16)),
         FaultKind::Uninitialised,
         4,
         "byte 64",
     );
+    r.barrier(0);
     fails(
         r.add(0, one(global(0), 9), &row(b.empty + 64, 4)),
         FaultKind::Uninitialised,

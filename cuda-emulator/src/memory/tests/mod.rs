@@ -61,6 +61,7 @@ fn access(space: Space, warp: u32, mask: u32, bytes: u32) -> Access {
         mask,
         space,
         order: Order::Weak,
+        scope: Scope::Device,
         bytes,
     }
 }

@@ -355,3 +355,78 @@ fn without_the_check_nothing_is_said() {
     worker.load(&mut m, shared(1), &row(64, 4), &mut out).unwrap();
     assert_eq!((out[0][0], out[0][31]), (0, 0xcbcb_cbcb));
 }
+
+#[test]
+fn writers_of_parts_of_a_word_are_all_remembered() {
+    let b = Bed::new();
+    for (space, kind, at) in [
+        (Space::Shared, FaultKind::SharedRace, 64),
+        (Space::Global, FaultKind::GlobalRace, b.empty + 64),
+    ] {
+        let byte = |warp: u32| one(access(space, warp, ALL, 1), 0);
+        // Warps 0, 1 and 2 write a byte each; warp 3 touches each of them, or the word, and none of the writers is ordered before it.
+        for k in 0..3u32 {
+            let mut r = b.run(1);
+            for w in 0..3 {
+                r.store(0, byte(w), &[at + u64::from(w); 32]).unwrap();
+            }
+            let who = format!("thread ({},0,0)", 32 * k);
+            fails(r.load(0, byte(3), &[at + u64::from(k); 32]), kind, 0, &who);
+            fails(r.store(0, byte(3), &[at + u64::from(k); 32]), kind, 0, &who);
+            // A byte that nobody wrote.
+            r.store(0, byte(3), &[at + 3; 32]).unwrap();
+        }
+        // What is overwritten in order is forgotten.
+        let mut r = b.run(1);
+        for w in 0..3 {
+            r.store(0, byte(w), &[at + u64::from(w); 32]).unwrap();
+        }
+        r.barrier(0);
+        r.store(0, one(access(space, 1, ALL, 4), 0), &[at; 32]).unwrap();
+        fails(r.load(0, byte(3), &[at; 32]), kind, 0, "thread (32,0,0)");
+        r.barrier(0);
+        r.load(0, byte(3), &[at; 32]).unwrap();
+    }
+}
+
+#[test]
+fn a_word_that_was_whole_keeps_its_writer_beside_a_part() {
+    let b = Bed::new();
+    let mut r = b.run(1);
+    let at = b.empty + 64;
+    r.store(0, one(global(0), 0), &[at; 32]).unwrap();
+    // Warps 0 and 1 meet: warp 1 may overwrite a byte. Warp 2 knows of neither.
+    r.meet(0, 1, 0b0011);
+    r.store(0, one(access(Space::Global, 1, ALL, 1), 0), &[at; 32]).unwrap();
+    let byte = |k: u64| (one(access(Space::Global, 2, ALL, 1), 0), [at + k; 32]);
+    let (access, at) = byte(0);
+    fails(r.load(0, access, &at), FaultKind::GlobalRace, 0, "thread (32,0,0)");
+    let (access, at) = byte(2);
+    fails(r.load(0, access, &at), FaultKind::GlobalRace, 0, "thread (0,0,0)");
+}
+
+#[test]
+fn memory_read_as_constant_must_not_be_written_by_the_kernel() {
+    let b = Bed::new();
+    let constant = |warp| Access {
+        order: Order::ReadOnly,
+        ..global(warp)
+    };
+    let mut r = b.run(1);
+    r.load(0, constant(0), &row(b.full, 4)).unwrap();
+    r.store(0, global(0), &row(b.empty, 4)).unwrap();
+    r.barrier(0);
+    r.load(0, global(1), &row(b.empty, 4)).unwrap();
+    fails(
+        r.load(0, constant(1), &row(b.empty, 4)),
+        FaultKind::GlobalRace,
+        0,
+        "ld.global.nc",
+    );
+    fails(
+        r.load(0, constant(1), &[b.empty + 8; 32]),
+        FaultKind::GlobalRace,
+        0,
+        "thread (2,0,0)",
+    );
+}
