@@ -60,12 +60,13 @@ pub fn registers(f: &Function) -> Vec<Register> {
             return all;
         }
         for (n, piece) in pieces.iter().enumerate().skip(1) {
-            for w in 0..words {
+            let on_all = |w: usize| {
                 let ways = piece.from.iter().map(|&p| before[p][w] | pieces[p].written[w]);
-                let new = before[n][w] & ways.fold(u64::MAX, |a, b| a & b);
-                changed |= new != before[n][w];
-                before[n][w] = new;
-            }
+                ways.fold(before[n][w], |a, b| a & b)
+            };
+            let new: Set = (0..words).map(on_all).collect();
+            changed |= new != before[n];
+            before[n] = new;
         }
     }
     let mut found = BTreeSet::new();

@@ -164,7 +164,7 @@ fn copy(from: Side, to: Side, stream: Stream, back: Return, name: &str) -> Statu
 }
 
 fn fill(address: u64, value: u32, width: u8, count: usize, stream: Stream, name: &str) -> Status {
-    let rows = Rows::line(address, count as u64 * u64::from(width));
+    let rows = Rows::line(address, (count as u64).saturating_mul(width.into()));
     here(|d, context| d.fill_rows(context, stream, rows, value, width, name))
 }
 
@@ -177,7 +177,7 @@ fn fill_2d(
     stream: Stream,
     name: &str,
 ) -> Status {
-    let width = size[0] as u64 * u64::from(element);
+    let width = (size[0] as u64).saturating_mul(element.into());
     let rows = Rows {
         address,
         pitch: pitch as u64,

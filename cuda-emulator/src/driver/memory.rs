@@ -158,7 +158,7 @@ impl Driver {
             Some((start, a)) if address < start + a.bytes => {
                 if a.is_freed {
                     format!("the {} bytes at {start:#x} were freed before", a.bytes)
-                } else if address + bytes > start + a.bytes {
+                } else if address.saturating_add(bytes) > start + a.bytes {
                     format!(
                         "it begins at byte {} of an allocation of {} bytes",
                         address - start,
@@ -185,7 +185,9 @@ impl Driver {
     /// Whether the bytes lie in page-locked memory, which the device reaches by the same address.
     fn is_mapped(&self, address: u64, bytes: u64) -> bool {
         let found = self.host.find(address as usize);
-        found.is_some_and(|(start, b)| b.state != State::Freed && address + bytes <= (start + b.bytes) as u64)
+        found.is_some_and(|(start, b)| {
+            b.state != State::Freed && address.saturating_add(bytes) <= (start + b.bytes) as u64
+        })
     }
 
     /// The managed allocation that holds an address.
@@ -262,8 +264,9 @@ exports! {
             if width == 0 || height == 0 || ![4, 8, 16].contains(&element) {
                 return Err(Status::INVALID_VALUE);
             }
-            let row = width.next_multiple_of(512);
-            let new = d.allocate(context, row * height, Kind::Plain)?;
+            let row = width.checked_next_multiple_of(512).ok_or(Status::INVALID_VALUE)?;
+            let bytes = row.checked_mul(height).ok_or(Status::INVALID_VALUE)?;
+            let new = d.allocate(context, bytes, Kind::Plain)?;
             address.set(new)?;
             pitch.set(row)?;
             DONE

@@ -131,7 +131,7 @@ impl Driver {
     /// Whether bytes lie in a variable of a module.
     pub fn module_range(&self, address: u64, bytes: u64) -> bool {
         let mut all = self.modules.values().flat_map(|m| m.code.globals.values());
-        all.any(|(start, size)| address >= *start && address + bytes <= start + *size as u64)
+        all.any(|(start, size)| address >= *start && address.saturating_add(bytes) <= start + *size as u64)
     }
 
     fn get_function(&mut self, module: Module, name: &str) -> Result<Function, Status> {

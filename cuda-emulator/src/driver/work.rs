@@ -29,9 +29,9 @@ impl Rows {
         }
     }
 
-    /// Bytes in it.
+    /// Bytes in it. More than there are numbers for is the largest, which no memory has.
     pub fn bytes(&self) -> u64 {
-        self.width * self.height
+        self.width.saturating_mul(self.height)
     }
 
     /// Bytes from the first to beyond the last.
@@ -39,7 +39,7 @@ impl Rows {
         if self.bytes() == 0 {
             0
         } else {
-            self.pitch * (self.height - 1) + self.width
+            self.pitch.saturating_mul(self.height - 1).saturating_add(self.width)
         }
     }
 
@@ -48,7 +48,7 @@ impl Rows {
         let Rows {
             address, pitch, height, ..
         } = *self;
-        (0..height).map(move |i| address + i * pitch)
+        (0..height).map(move |i| address.wrapping_add(i.wrapping_mul(pitch)))
     }
 }
 

@@ -2,17 +2,14 @@
 
 use std::path::PathBuf;
 
-/// Which parts of the sanitizer run.
+/// Which parts of the sanitizer run. Bounds, alignment, freed memory, divergent barriers and masks of warp synchronisations are always looked at:
+/// what a kernel does after those has no meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checks {
     /// Races in shared and global memory.
     pub race: bool,
     /// Reads of memory that nothing has written.
     pub init: bool,
-    /// Bounds, alignment, freed memory. Without it such an access still stops the kernel where it leaves the arena.
-    pub memory: bool,
-    /// Divergent barriers, masks of warp synchronisations.
-    pub sync: bool,
     /// Allocations that live at the end.
     pub leak: bool,
 }
@@ -22,16 +19,12 @@ impl Checks {
     pub const ALL: Checks = Checks {
         race: true,
         init: true,
-        memory: true,
-        sync: true,
         leak: true,
     };
     /// Everything off.
     pub const NONE: Checks = Checks {
         race: false,
         init: false,
-        memory: false,
-        sync: false,
         leak: false,
     };
 }
@@ -110,15 +103,37 @@ fn checks(list: &str) -> Result<Checks, String> {
             "none" => c = Checks::NONE,
             "race" => c.race = true,
             "init" => c.init = true,
-            "memory" => c.memory = true,
-            "sync" => c.sync = true,
             "leak" => c.leak = true,
             _ => {
                 return Err(format!(
-                    "CUDA_EMULATOR_CHECKS: {name:?} is none of race, init, memory, sync, leak, all, none"
+                    "CUDA_EMULATOR_CHECKS: {name:?} is none of race, init, leak, all, none"
                 ));
             }
         }
     }
     Ok(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_has_a_name() {
+        let none = Checks::NONE;
+        for (list, expected) in [
+            ("race", Checks { race: true, ..none }),
+            ("init", Checks { init: true, ..none }),
+            ("leak", Checks { leak: true, ..none }),
+            ("race, init,leak", Checks::ALL),
+            ("all", Checks::ALL),
+            ("all,none", none),
+        ] {
+            assert_eq!(checks(list), Ok(expected), "{list}");
+        }
+        for list in ["", "races", "race,memory"] {
+            let error = checks(list).unwrap_err();
+            assert!(error.starts_with("CUDA_EMULATOR_CHECKS: "), "{error}");
+        }
+    }
 }

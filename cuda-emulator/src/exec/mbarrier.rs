@@ -198,7 +198,7 @@ impl Block<'_, '_> {
                 let mut wrong = None;
                 self.memory.exchange(at, |bits| {
                     let mut object = Object::of(bits);
-                    object.bytes = object.bytes.saturating_sub_unsigned(bytes as u64);
+                    object.bytes = object.bytes.saturating_sub_unsigned(bytes);
                     wrong = object.wrong();
                     object.complete().bits()
                 });

@@ -8,7 +8,9 @@ use cuda_emulator::driver::context::{
     cuCtxDisablePeerAccess, cuCtxEnablePeerAccess, cuCtxGetLimit, cuCtxPopCurrent_v2, cuCtxPushCurrent_v2,
     cuCtxSetLimit, cuCtxSynchronize,
 };
-use cuda_emulator::driver::copy::cuMemsetD8Async;
+use cuda_emulator::driver::copy::{
+    cuMemcpyDtoD_v2, cuMemsetD2D8_v2, cuMemsetD2D32_v2, cuMemsetD8_v2, cuMemsetD8Async, cuMemsetD32_v2,
+};
 use cuda_emulator::driver::device::{
     cuDeviceCanAccessPeer, cuDeviceGet, cuDeviceGetAttribute, cuDeviceGetCount, cuDeviceGetName,
 };
@@ -16,7 +18,7 @@ use cuda_emulator::driver::entry::{
     cuDriverGetVersion, cuGetErrorName, cuGetErrorString, cuGetProcAddress_v2, cuImportExternalMemory, cuInit,
 };
 use cuda_emulator::driver::event::{cuEventDestroy_v2, cuEventRecord};
-use cuda_emulator::driver::memory::{cuMemAlloc_v2, cuMemFree_v2};
+use cuda_emulator::driver::memory::{cuMemAlloc_v2, cuMemAllocPitch_v2, cuMemFree_v2};
 use cuda_emulator::driver::module::{cuModuleGetFunction, cuModuleLoad, cuModuleLoadData, cuModuleLoadDataEx};
 use cuda_emulator::driver::status::Status;
 use cuda_emulator::driver::stream::{cuStreamDestroy_v2, cuStreamSynchronize};
@@ -143,6 +145,24 @@ fn a_bad_module_is_explained_in_the_log() {
         Status::INVALID_PTX,
         cuModuleLoadData(Out::to(&mut module), Image::text(other)),
     );
+}
+
+#[test]
+fn sizes_beyond_all_numbers_are_refused() {
+    let _scope = Scope::new();
+    let memory = device(&[0; 64]);
+    let (most, invalid) = (usize::MAX, Status::INVALID_VALUE);
+    fails(invalid, cuMemsetD8_v2(memory, 0, most));
+    fails(invalid, cuMemsetD32_v2(memory, 0, most));
+    fails(invalid, cuMemsetD2D8_v2(memory, most, 0, 8, most));
+    fails(invalid, cuMemsetD2D32_v2(memory, most, 0, most, 1));
+    fails(invalid, cuMemcpyDtoD_v2(memory, memory, most));
+    let (mut address, mut pitch) = (0, 0);
+    for (width, height) in [(most, 1), (512, most)] {
+        let status = cuMemAllocPitch_v2(Out::to(&mut address), Out::to(&mut pitch), width, height, 4);
+        fails(invalid, status);
+    }
+    assert_eq!(content(memory, 64), [0; 64]);
 }
 
 #[test]

@@ -30,9 +30,13 @@ pub fn text(body: &str, inputs: usize, outputs: usize) -> String {
     ptx + "ret;\n}\n"
 }
 
-/// Where `PTXAS` names NVIDIA's assembler, it must accept the text.
+/// Where `PTXAS` names NVIDIA's assembler, it must accept the text. Where it does not, `PROXIMAL_CUDA_REQUIRED` must not be set.
 pub fn assemble(name: &str, ptx: &str) {
-    let Ok(ptxas) = std::env::var("PTXAS") else { return };
+    let Ok(ptxas) = std::env::var("PTXAS") else {
+        let required = std::env::var_os("PROXIMAL_CUDA_REQUIRED").is_some();
+        assert!(!required, "PTXAS is not set, and PROXIMAL_CUDA_REQUIRED is");
+        return;
+    };
     let mut child = Command::new(ptxas)
         .args(["-arch=sm_90a", "-o", "/dev/null", "-"])
         .stdin(Stdio::piped())

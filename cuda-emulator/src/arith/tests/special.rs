@@ -141,6 +141,85 @@ fn within_the_error_the_isa_allows() {
     }
 }
 
+/// Numbers from tables, not from the functions that this machine computes with.
+#[test]
+fn numbers_known_otherwise() {
+    let close = |opcode: &str, cases: &[(f32, f64)], bound: f64| {
+        let Arith::Unary32(op) = op(opcode) else {
+            panic!("{opcode}")
+        };
+        for &(x, want) in cases {
+            let got = f64::from(f32::from_bits(op.apply(&[f(x); 32])[7]));
+            assert!(
+                (got - want).abs() <= bound * want.abs().max(0.5),
+                "{opcode} {x}: {got}, not {want}"
+            );
+        }
+    };
+    let fine = 2f64.powi(-21);
+    close(
+        "ex2.approx.f32",
+        &[
+            (0.25, 1.189_207_115_00),
+            (-1.5, 0.353_553_390_59),
+            (10.25, 1_217.748_085_76),
+            (0.1, 1.071_773_462_54),
+        ],
+        fine,
+    );
+    close(
+        "lg2.approx.f32",
+        &[
+            (3.0, 1.584_962_500_72),
+            (5.0, 2.321_928_094_89),
+            (0.7, -0.514_573_172_83),
+        ],
+        fine,
+    );
+    close(
+        "sin.approx.f32",
+        &[
+            (1.0, 0.841_470_984_81),
+            (3.0, 0.141_120_008_06),
+            (-2.0, -0.909_297_426_83),
+        ],
+        fine,
+    );
+    close(
+        "cos.approx.f32",
+        &[
+            (1.0, 0.540_302_305_87),
+            (3.0, -0.989_992_496_60),
+            (-2.0, -0.416_146_836_55),
+        ],
+        fine,
+    );
+    close(
+        "tanh.approx.f32",
+        &[
+            (0.5, 0.462_117_157_26),
+            (1.0, 0.761_594_155_96),
+            (-2.0, -0.964_027_580_08),
+        ],
+        2f64.powi(-11),
+    );
+    close(
+        "rcp.approx.f32",
+        &[(3.0, 0.333_333_333_33), (-7.0, -0.142_857_142_86)],
+        fine,
+    );
+    close(
+        "sqrt.approx.f32",
+        &[(5.0, 2.236_067_977_50), (10.0, 3.162_277_660_17)],
+        fine,
+    );
+    close(
+        "rsqrt.approx.f32",
+        &[(5.0, 0.447_213_595_50), (10.0, 0.316_227_766_02)],
+        fine,
+    );
+}
+
 #[test]
 fn ex2_is_the_nearest_number_almost_always() {
     let Arith::Unary32(ex2) = op("ex2.approx.f32") else {

@@ -289,6 +289,23 @@ fn faults_of_memory_name_the_lane() {
 }
 
 #[test]
+fn some_things_are_looked_at_whatever_the_checks() {
+    use crate::engine::Checks;
+    for (text, kind) in [
+        ("ld.global.u32 %r1, [%out+4096];", FaultKind::OutOfBounds),
+        ("ld.global.u32 %r1, [%at+2];", FaultKind::Misaligned),
+        (
+            "setp.eq.u32 %p1, %me, 0; @%p1 bra E; bar.warp.sync 1; E:",
+            FaultKind::WarpSync,
+        ),
+    ] {
+        let mut t = Test::new(text);
+        t.options.checks = Checks::NONE;
+        assert_eq!(t.kind(), kind, "{text}");
+    }
+}
+
+#[test]
 fn accesses_that_cannot_be_are_refused() {
     for (text, what) in [
         ("st.const.u32 [c], 1;", "reading only"),
