@@ -5,7 +5,7 @@
 // what lies outside of the matrix arrives as zeros. It is issued by one thread and counts its bytes at an mbarrier. Boxes here have rows of 128 bytes
 // (64 bf16) and are swizzled by them: chunk c of 16 bytes of row r lies at chunk c ^ (r % 8). So a box begins at a multiple of 1024 bytes.
 //
-// wgmma m64n256k16: d (64 x 256) += a (64 x 16) b (16 x 256) by four warps, both factors in such boxes; lane l of warp w, g = l / 4, t = l % 4:
+// wgmma m64nNk16: d (64 x N) += a (64 x 16) b (16 x N) by four warps, both factors in such boxes; lane l of warp w, g = l / 4, t = l % 4:
 //   d[4 j + e] = D[16 w + g + e / 2 * 8][8 j + 2 t + e % 2]
 // A descriptor says where a factor lies (PTX ISA, "Matrix Descriptor Format", layouts of 128-byte swizzling):
 //   rows along k (M x K, N x K):  a box has 64 of k; 8 rows further is 1024 bytes, 16 of k further 32 bytes
@@ -70,8 +70,8 @@ template <int N> __device__ __forceinline__ void hold(float (&d)[N]) {
     for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
 
-// d (64 x 256) += a (64 x 16) b (16 x 256); 1 for a factor whose rows lie along m (n).
-template <int ALONG_M_A, int ALONG_M_B> __device__ __forceinline__ void wgmma_64x256(float (&d)[128], u64 a, u64 b) {
+// d (64 x n) += a (64 x 16) b (16 x n), n being 256 or 128 by the size of d; 1 for a factor whose rows lie along m (n).
+template <int ALONG_M_A, int ALONG_M_B> __device__ __forceinline__ void wgmma(float (&d)[128], u64 a, u64 b) {
     asm volatile(
         "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 "
         "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -99,5 +99,23 @@ template <int ALONG_M_A, int ALONG_M_B> __device__ __forceinline__ void wgmma_64
           "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]), "+f"(d[110]), "+f"(d[111]),
           "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]),
           "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
+        : "l"(a), "l"(b), "n"(ALONG_M_A), "n"(ALONG_M_B));
+}
+template <int ALONG_M_A, int ALONG_M_B> __device__ __forceinline__ void wgmma(float (&d)[64], u64 a, u64 b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+        "%64, %65, 1, 1, 1, %66, %67;\n"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+          "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+          "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+          "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+          "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+          "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+          "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
         : "l"(a), "l"(b), "n"(ALONG_M_A), "n"(ALONG_M_B));
 }

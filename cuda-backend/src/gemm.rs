@@ -172,6 +172,17 @@ struct Product<'a, T> {
     form: Form,
 }
 
+/// k of one step of a tile, and the clocks that a step takes at least.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    step: usize,
+    clocks: usize,
+}
+
+/// Of the tiles of 128 x 128 by `mma.sync` and without tensor cores.
+const TENSOR: Pace = Pace { step: 32, clocks: 512 };
+const PLAIN: Pace = Pace { step: 16, clocks: 4096 };
+
 /// A kernel for a product.
 struct Kernel {
     source: &'static Source,
@@ -180,6 +191,7 @@ struct Kernel {
     tile: (usize, usize),
     threads: u32,
     shared: usize,
+    pace: Pace,
 }
 
 impl<T: Element> Product<'_, T> {
@@ -206,21 +218,35 @@ impl<T: Element> Product<'_, T> {
             }
         }
         let kernel = few_rows
-            .or_else(|| sm90::kernel(b, self))
+            .or_else(|| sm90::kernel(b, self, (m, n, k)))
             .unwrap_or_else(|| self.tiled());
+        self.run_by(b, c, &kernel, k, bias, accum);
+    }
+
+    /// By this kernel.
+    fn run_by<C: Element>(
+        &self,
+        b: &Cuda<T>,
+        c: View<'_, C>,
+        kernel: &Kernel,
+        k: usize,
+        bias: Option<&Mat<Buffer<T>>>,
+        accum: Accum,
+    ) {
+        let (m, n) = c.shape();
         let tiles = m.div_ceil(kernel.tile.0) * n.div_ceil(kernel.tile.1);
         let parts = if kernel.source.name == SKINNY.name {
             1
         } else {
-            parts::<T>((m, n, k), tiles)
+            parts((m, n, k), tiles, kernel.pace).0
         };
         if parts == 1 {
-            return self.launch(b, c, &kernel, (k, tiles, 1), bias, accum);
+            return self.launch(b, c, kernel, (k, tiles, 1), bias, accum);
         }
         let stride = n.next_multiple_of(4);
         b.room("gemm_parts", parts * m * stride * size_of::<f32>(), |room| {
             let all = View::<f32>::within(room, 0, parts * m, n, stride);
-            self.launch(b, all.rows(0..m), &kernel, (k, tiles, parts), None, Accum::Replace);
+            self.launch(b, all.rows(0..m), kernel, (k, tiles, parts), None, Accum::Replace);
             finish(b, c, all, parts, bias, accum);
         });
     }
@@ -238,10 +264,10 @@ impl<T: Element> Product<'_, T> {
             (Form::Nn, false) => "gemm_nn_any",
             (Form::Tn, false) => "gemm_tn_any",
         };
-        let (source, threads, shared) = if tensor::<T>() {
-            (&BF16, 128, SHARED)
+        let (source, threads, shared, pace) = if tensor::<T>() {
+            (&BF16, 128, SHARED, TENSOR)
         } else {
-            (&F32, 256, 0)
+            (&F32, 256, 0, PLAIN)
         };
         Kernel {
             source,
@@ -249,6 +275,7 @@ impl<T: Element> Product<'_, T> {
             tile: (128, 128),
             threads,
             shared,
+            pace,
         }
     }
 
@@ -273,6 +300,7 @@ impl<T: Element> Product<'_, T> {
             tile,
             threads: 256,
             shared: 0,
+            pace: if tensor::<T>() { TENSOR } else { PLAIN },
         })
     }
 
@@ -317,14 +345,12 @@ fn tensor<T>() -> bool {
     size_of::<T>() == 2
 }
 
-/// Into how many parts k is cut: what a plain model of the time likes best. Parts fill a device that c has too few tiles for, and
+/// Into how many parts k is cut, and the clocks of the product: what a plain model of the time likes best. Parts fill a device that c has too few tiles for, and
 /// even out its last round; their sums are written and read once more, and added by another launch.
-fn parts<T>((m, n, k): (usize, usize, usize), tiles: usize) -> usize {
+fn parts((m, n, k): (usize, usize, usize), tiles: usize, Pace { step, clocks }: Pace) -> (usize, usize) {
     /// Clocks of a launch, and bytes of L2 that a processor has in one.
     const LAUNCH: usize = 4000;
     const L2: usize = 32;
-    // k of one step of a tile, and the clocks that the multiplications of a step take at least.
-    let (step, clocks) = if tensor::<T>() { (32, 512) } else { (16, 4096) };
     let steps = k.div_ceil(step);
     let bytes = m * n * size_of::<f32>();
     let time = |parts: usize| {
@@ -341,7 +367,8 @@ fn parts<T>((m, n, k): (usize, usize, usize), tiles: usize) -> usize {
         .unwrap_or(1)
         .min(steps / 4)
         .min(MOST_PARTS);
-    (1..=most).min_by_key(|&parts| time(parts)).unwrap_or(1)
+    let best = (1..=most).min_by_key(|&parts| time(parts)).unwrap_or(1);
+    (best, time(best))
 }
 
 /// c (+)= the sum of the parts, in their order, + bias.

@@ -29,8 +29,11 @@ const FACTS: &[(&str, &[&str])] = &[
 #[rustfmt::skip]
 const FACTS_90A: &[(&str, &[&str])] = &[
     ("gemm_nt_sm90_bf16", &["HGMMA.64x256x16.F32.BF16", "UTMALDG.2D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "STG.E.128"]),
+    ("gemm_nt_sm90_128_bf16", &["HGMMA.64x128x16.F32.BF16", "UTMALDG.2D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "STG.E.128"]),
     ("gemm_nn_sm90_bf16", &["HGMMA.64x256x16.F32.BF16", "UTMALDG.2D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "STG.E.128"]),
+    ("gemm_nn_sm90_128_bf16", &["HGMMA.64x128x16.F32.BF16", "UTMALDG.2D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "STG.E.128"]),
     ("gemm_tn_sm90_bf16", &["HGMMA.64x256x16.F32.BF16", "UTMALDG.2D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "STG.E.128"]),
+    ("gemm_tn_sm90_128_bf16", &["HGMMA.64x128x16.F32.BF16", "UTMALDG.2D", "SYNCS.PHASECHK.TRANS64.TRYWAIT", "STG.E.128"]),
 ];
 
 /// Kernels that may use more than the 128 registers with which two blocks of 256 threads fit a multiprocessor, and how many.

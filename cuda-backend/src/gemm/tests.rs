@@ -3,7 +3,7 @@ use half::bf16;
 use kernel::backend::Memory;
 use kernel::mat::{Accum, Mat};
 
-use super::{Form, Product, View, parts, product, product_split, sm90};
+use super::{Form, Product, TENSOR, View, parts, product, product_split, sm90};
 use crate::buffer::Buffer;
 use crate::device::{Cuda, Element};
 use crate::error::Error;
@@ -171,7 +171,7 @@ fn a_factor_in_two_parts_keeps_its_precision() {
     for (form, size) in [
         (Form::Nn, (20, 40, 70)),
         (Form::Tn, (150, 24, 33)),
-        (Form::Nt, (9, 8, 600)),
+        (Form::Nt, (9, 8, 400)),
         // Rows that begin at multiples of 16 bytes.
         (Form::Nn, (140, 264, 72)),
         (Form::Tn, (152, 24, 136)),
@@ -202,13 +202,50 @@ fn wgmma_where_the_device_and_the_rows_allow() {
         };
         let (low, right, form) = (None, narrower(&y, cols), Form::Nt);
         let product = Product { left, low, right, form };
-        sm90::kernel(&b, &product).map(|kernel| kernel.name)
+        sm90::kernel(&b, &product, (64, 40, cols)).map(|kernel| kernel.name)
     };
-    let there = (b.capability() == (9, 0)).then_some("gemm_nt_sm90");
+    let there = (b.capability() == (9, 0)).then_some("gemm_nt_sm90_128");
     assert_eq!([72, 71, 1].map(|cols| chosen(cols, 0)), [there; 3]);
     assert_eq!(chosen(64, 16), there);
     // No size is 0, and rows begin at multiples of 16 bytes.
     assert_eq!([chosen(0, 0), chosen(64, 2)], [None; 2]);
+}
+
+#[test]
+fn tiles_are_wide_where_there_are_many() {
+    assert_eq!(sm90::tile((1024, 1024, 1024)), 128);
+    assert_eq!(sm90::tile((2048, 4864, 896)), 256);
+    assert_eq!(sm90::tile((8192, 896, 4864)), 256);
+    assert_eq!(sm90::tile((128, 896, 8192)), 128);
+}
+
+/// The kernels of both tiles, whichever a product of this size would take: more steps than stages, tiles that hang over c, k cut in parts.
+#[test]
+fn every_tile_is_a_product() {
+    let Some(b) = device::<bf16>() else { return };
+    if b.capability() != (9, 0) {
+        println!("skipped: these kernels are for compute capability 9.0");
+        return;
+    }
+    for form in [Form::Nt, Form::Nn, Form::Tn] {
+        for (m, n, k) in [(136, 72, 48), (72, 392, 392), (24, 16, 2304)] {
+            let [left, right] = shapes(form, (m, n, k));
+            let (x, y, z) = (numbers(12, m * k), numbers(13, n * k), numbers(14, n));
+            let (a, w, bias) = (buf(&b, &x, left.1), buf(&b, &y, right.1), buf(&b, &z, n));
+            let mut sums = expected(&x, &y, form, (m, n, k));
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum += 3.0 + f64::from(z[i % n]);
+            }
+            let (left, low, right) = (View::of(&a), None, View::of(&w));
+            let product = Product { left, low, right, form };
+            for cols in [256, 128] {
+                let c = acc(&b, &vec![3.0; m * n], n);
+                let kernel = sm90::of_tile(form, cols);
+                product.run_by(&b, View::of(&c), &kernel, k, Some(&bias), Accum::Add);
+                close(&read(&b, &c), &sums, 1e-4);
+            }
+        }
+    }
 }
 
 #[test]
@@ -223,7 +260,7 @@ fn a_sum_of_nothing_is_zero() {
 
 #[test]
 fn k_is_cut_where_that_pays() {
-    let of = |size: (usize, usize, usize)| parts::<bf16>(size, size.0.div_ceil(128) * size.1.div_ceil(128));
+    let of = |size: (usize, usize, usize)| parts(size, size.0.div_ceil(128) * size.1.div_ceil(128), TENSOR).0;
     // Many tiles, or little to sum.
     assert_eq!(of((8192, 4864, 896)), 1);
     assert_eq!(of((1024, 1024, 1024)), 1);
