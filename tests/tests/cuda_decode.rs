@@ -42,8 +42,8 @@ impl Visit for Check {
             (heads(2, 1, 64), vec![256, 257, 700], 32),
             (heads(4, 2, 8), vec![5000, 40], 999),
             (heads(10, 2, 8), vec![300, 520], 32),
-            // More tasks than a warp has lanes.
-            (heads(1, 1, 8), vec![40000], 5000),
+            // More tasks than a warp has lanes, and the largest score among the last.
+            (heads(4, 1, 8), vec![65000], 5000),
         ];
         let all = widths.chain(groups).chain(wide_groups).chain(wider_groups).chain(long);
         for (heads, lengths, span) in all {
