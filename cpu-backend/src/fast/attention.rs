@@ -13,7 +13,7 @@ use super::linear::widen;
 use super::out::Out;
 use super::pool::{Pool, Scratch};
 use super::settings::Level;
-use super::simd::{Simd, exp, kernels};
+use super::simd::{MAX_ROWS, Simd, exp, kernels};
 use super::tree::{Block, QueryTile, Tree};
 
 /// Keys by lanes: for each kv head and panel of keys, D x NR numbers.
@@ -261,7 +261,7 @@ kernels! {
 
         let scale = layout.heads.scale() as f32;
         for (first, height) in tiles(group * tile.rows, S::MR) {
-            let mut inverse = [0.0; 12];
+            let mut inverse = [0.0; MAX_ROWS];
             for (r, inverse) in inverse.iter_mut().enumerate().take(height) {
                 let i = first + r;
                 let scores = &mut scores[i * ld..(i + 1) * ld];

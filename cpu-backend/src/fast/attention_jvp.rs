@@ -9,7 +9,7 @@ use super::gemm::{Lhs, Start, tiles};
 use super::linear::{MAX_TILE, widen};
 use super::out::Out;
 use super::pool::Scratch;
-use super::simd::{exp, kernels};
+use super::simd::{MAX_ROWS, exp, kernels};
 use super::tree::{QueryTile, Tree};
 
 /// What a piece of work reads. Keys and values are laid out, each with its tangent.
@@ -113,7 +113,7 @@ kernels! {
         let mut out = [0.0; MAX_TILE];
         for (first, height) in tiles(count, S::MR) {
             // p and p s_dot in place; sum p s_dot.
-            let mut means = [0.0; 12];
+            let mut means = [0.0; MAX_ROWS];
             for (r, mean) in means.iter_mut().enumerate().take(height) {
                 let i = first + r;
                 let (p, dot) = (&mut scores[i * ld..(i + 1) * ld], &mut scores_dot[i * ld..(i + 1) * ld]);

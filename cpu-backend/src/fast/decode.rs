@@ -14,7 +14,7 @@ use super::linear::{MAX_TILE, Target, linear, widen};
 use super::ops::check_head;
 use super::out::Out;
 use super::pool::Scratch;
-use super::simd::kernels;
+use super::simd::{MAX_ROWS, kernels};
 use super::weight::{self, Weight};
 use crate::{Cpu, OutOfMemory};
 
@@ -210,7 +210,7 @@ kernels! {
 
         let scale = cache.shape.heads.scale() as f32;
         for (first, height) in tiles(count, S::MR) {
-            let mut inverse = [0.0; 12];
+            let mut inverse = [0.0; MAX_ROWS];
             for (r, inverse) in inverse.iter_mut().enumerate().take(height) {
                 let (_, sum) = softmax(s, &mut scores[(first + r) * ld..][..ld], seen, scale);
                 *inverse = 1.0 / sum;

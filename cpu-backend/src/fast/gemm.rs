@@ -65,6 +65,22 @@ pub trait Mac<S: Simd, T>: Copy + 'static {
         start: Start,
     );
 
+    /// Fills `dst`, MR x steps units, with a tile of the left operand where it is used transposed: rows = columns `first ..` of src (k rows,
+    /// `stride` apart), `columns` of them or MR, zeros past them.
+    #[inline(always)]
+    fn pack_left(_: S, dst: &mut [Self::X], src: &[T], stride: usize, k: usize, first: usize, columns: usize)
+    where
+        T: Copy + Default,
+    {
+        pack_columns::<S, T, Self>(dst, src, stride, k, first, columns, S::MR);
+    }
+
+    /// What [`Mac::pack_left`] made, as the left operand.
+    #[inline(always)]
+    fn packed_left(x: &[Self::X], _steps: usize) -> Lhs {
+        Lhs::packed(x, S::MR)
+    }
+
     /// Units that k numbers take.
     fn steps(k: usize) -> usize {
         if Self::PAIRS { k.div_ceil(2) } else { k }
@@ -250,6 +266,19 @@ impl Lhs {
             ptr: x.as_ptr().cast(),
             row: stride * size_of::<T>(),
             step: size_of::<X>(),
+        }
+    }
+
+    /// Rows from `row` on.
+    ///
+    /// # Safety
+    /// There are so many.
+    #[inline(always)]
+    pub unsafe fn from(self, row: usize) -> Self {
+        Self {
+            // SAFETY: the caller's promise.
+            ptr: unsafe { self.ptr.add(row * self.row) },
+            ..self
         }
     }
 

@@ -203,7 +203,7 @@ kernels! {
             }
         }
         for (t, down) in down.chunks_exact_mut(S::MR * steps).enumerate() {
-            tile_of_rows::<S, T>(down, across, count, t * S::MR, tokens - t * S::MR);
+            tile_of_rows::<S, T>(s, down, across, count, t * S::MR, tokens - t * S::MR);
         }
 
         // dh += dz w
@@ -235,7 +235,7 @@ kernels! {
             for (t, down) in down.chunks_exact(S::MR * steps).enumerate() {
                 let first = t * S::MR;
                 let height = S::MR.min(tokens - first);
-                let lhs = Lhs::packed(down, S::MR);
+                let lhs = M::<S, T>::packed_left(down, steps);
                 // SAFETY: `count` rows of MR units, a panel of `count`, both to whole units; the tile MR x NR.
                 unsafe {
                     let (c, n) = (tile.as_mut_ptr(), steps * per_unit);
@@ -268,6 +268,7 @@ kernels! {
 /// A tile of MR tokens from token `first`, by units along the rows, from dz by units along the tokens.
 #[inline(always)]
 fn tile_of_rows<S: Simd, T: Elem>(
+    s: S,
     down: &mut [<T::Mac<S> as Mac<S, T>>::X],
     across: &[<T::Mac<S> as Mac<S, T>>::X],
     rows: usize,
@@ -276,7 +277,7 @@ fn tile_of_rows<S: Simd, T: Elem>(
 ) {
     if <T::Mac<S> as Mac<S, T>>::PAIRS {
         let numbers: &[T] = bytemuck::cast_slice(across);
-        pack_columns::<S, T, T::Mac<S>>(down, numbers, BLOCK, rows, first, columns, S::MR);
+        <T::Mac<S> as Mac<S, T>>::pack_left(s, down, numbers, BLOCK, rows, first, columns);
     } else {
         let (down, numbers) = (bytemuck::cast_slice_mut(down), bytemuck::cast_slice(across));
         pack_columns::<S, f32, F32Mac>(down, numbers, BLOCK, rows, first, columns, S::MR);

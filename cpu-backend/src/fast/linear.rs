@@ -12,7 +12,7 @@ use super::simd::{Simd, kernels};
 use super::weight::{Panels, Weight, transpose, transposed_len};
 
 /// Numbers in the largest tile of any instruction set.
-pub(super) const MAX_TILE: usize = 384;
+pub(super) const MAX_TILE: usize = 1024;
 
 /// Bytes of panels that one piece of work goes through: they stay in the second-level cache.
 const PANEL_BYTES: usize = 448 << 10;
@@ -20,8 +20,10 @@ const PANEL_BYTES: usize = 448 << 10;
 /// Rows of activations that one pass of the weights' gradient sums over.
 const ROW_BLOCK: usize = 512;
 
-/// Tiles of output rows in a piece of the weights' gradient.
-const TILES: usize = 4;
+/// Tiles of output rows, of so many each, in a piece of the weights' gradient.
+const fn tiles_of(height: usize) -> usize {
+    if height > 16 { 2 } else { 4 }
+}
 
 /// Where the rows of a product go.
 #[derive(Clone, Copy)]
@@ -107,8 +109,9 @@ pub(super) fn linear_bwd_w<T: Elem>(
             pack(level, dst, x, k, block.len(), p * width, width);
         });
         let packed = &*packed;
-        team.pool.run(n.div_ceil(TILES * height), &|item, scratch| {
-            let outputs = item * TILES * height..((item + 1) * TILES * height).min(n);
+        let piece = tiles_of(height) * height;
+        team.pool.run(n.div_ceil(piece), &|item, scratch| {
+            let outputs = item * piece..((item + 1) * piece).min(n);
             gradient(level, dw, dy, block.len(), n, k, outputs, packed, panel, scratch);
         });
     }
@@ -270,11 +273,11 @@ kernels! {
     ) {
         type M<S, T> = <T as Elem>::Mac<S>;
         let steps = M::<S, T>::steps(rows);
-        let left = scratch.a.get(TILES * S::MR * steps);
+        let left = scratch.a.get(tiles_of(S::MR) * S::MR * steps);
         let count = outputs.len().div_ceil(S::MR);
         for (t, left) in left.chunks_exact_mut(S::MR * steps).take(count).enumerate() {
             let first = outputs.start + t * S::MR;
-            pack_columns::<S, T, M<S, T>>(left, dy, n, rows, first, n - first, S::MR);
+            M::<S, T>::pack_left(s, left, dy, n, rows, first, n - first);
         }
         let mut tile = [0.0; MAX_TILE];
         let panels: &[<M<S, T> as Mac<S, T>>::X] = bytemuck::cast_slice(packed);
@@ -284,7 +287,7 @@ kernels! {
             for (t, left) in left.chunks_exact(S::MR * steps).take(count).enumerate() {
                 let first = outputs.start + t * S::MR;
                 let height = S::MR.min(outputs.end - first);
-                let lhs = Lhs::packed(left, S::MR);
+                let lhs = M::<S, T>::packed_left(left, steps);
                 // SAFETY: `left` has `rows` of MR units, the panel `rows` of NR, both to whole units; the tile MR x NR.
                 unsafe {
                     let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };

@@ -13,12 +13,21 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with the bf16 dot product.
     Avx512Bf16,
+    /// AVX-512 with tiles of bf16 (AMX), on Linux.
+    Amx,
     /// 64-bit ARM.
     Neon,
 }
 
 impl Isa {
-    const ALL: [Self; 5] = [Self::Portable, Self::Neon, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    const ALL: [Self; 6] = [
+        Self::Portable,
+        Self::Neon,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::Amx,
+    ];
 
     /// The name that `PROXIMAL_CPU` knows it by.
     pub fn name(self) -> &'static str {
@@ -27,6 +36,7 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
             Self::Neon => "neon",
         }
     }
@@ -46,6 +56,8 @@ impl Isa {
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16 => Self::Avx512.is_available() && is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512Bf16.is_available() && super::simd::avx512::amx::is_available(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[allow(unreachable_patterns)]
@@ -159,7 +171,7 @@ impl Level {
 
     /// Whether bf16 matrices are stored as pairs along k.
     pub(super) fn pairs(self) -> bool {
-        self.0 == Isa::Avx512Bf16
+        matches!(self.0, Isa::Avx512Bf16 | Isa::Amx)
     }
 
     /// Width of a panel, and rows of a tile.
@@ -168,6 +180,7 @@ impl Level {
             Isa::Portable => (8, 4),
             Isa::Avx2 => (16, 6),
             Isa::Avx512 | Isa::Avx512Bf16 => (32, 12),
+            Isa::Amx => (32, 32),
             Isa::Neon => (8, 12),
         }
     }

@@ -44,10 +44,10 @@ fn an_instruction_set_that_is_not_there_is_not_run() {
 
 #[test]
 fn the_tile_is_that_of_the_vectors() {
-    use crate::fast::simd::{MAX_LANES, kernels};
+    use crate::fast::simd::{MAX_LANES, MAX_ROWS, kernels};
     kernels! {
         fn tile(_s) -> (usize, usize) {
-            assert!(S::LANES <= MAX_LANES && S::MR <= 12 && S::NR * S::MR <= crate::fast::linear::MAX_TILE);
+            assert!(S::LANES <= MAX_LANES && S::MR <= MAX_ROWS && S::NR * S::MR <= crate::fast::linear::MAX_TILE);
             (S::NR, S::MR)
         }
     }

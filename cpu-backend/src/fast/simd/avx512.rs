@@ -1,13 +1,18 @@
-//! AVX-512: sixteen lanes; with and without the bf16 dot product.
+//! AVX-512: sixteen lanes; with and without the bf16 dot product, and with tiles of bf16.
+pub(crate) mod amx;
+
 use core::arch::x86_64::*;
 
 use half::bf16;
 
 use super::{Simd, out_of_line};
-use crate::fast::gemm::{F32Mac, Lhs, Mac, Start, StoredMac, WidenMac};
+use crate::fast::gemm::{F32Mac, Lhs, Mac, Start, StoredMac, WidenMac, tiles};
+
+/// Rows of a tile of f32: with two vectors each they fill the registers.
+const ROWS: usize = 12;
 
 macro_rules! avx512 {
-    ($(#[$meta:meta])* $name:ident, $features:literal, $bf16:ty) => {
+    ($(#[$meta:meta])* $name:ident, $features:literal, $mr:expr, $bf16:ty) => {
         $(#[$meta])*
         #[derive(Clone, Copy)]
         pub struct $name(());
@@ -26,7 +31,7 @@ macro_rules! avx512 {
         #[allow(clippy::undocumented_unsafe_blocks)]
         impl Simd for $name {
             const LANES: usize = 16;
-            const MR: usize = 12;
+            const MR: usize = $mr;
             type V = __m512;
             type Bf16 = $bf16;
 
@@ -125,7 +130,10 @@ macro_rules! avx512 {
                 k: usize,
                 start: Start,
             ) {
-                unsafe { product(Avx512(()), c, ldc, rows, lhs, panel, k, start) }
+                for (first, height) in parts(rows, Self::MR) {
+                    let (c, lhs) = unsafe { (c.add(first * ldc), lhs.from(first)) };
+                    unsafe { product(Avx512(()), c, ldc, height, lhs, panel, k, start) }
+                }
             }
             #[inline(always)]
             unsafe fn product_stored(
@@ -138,7 +146,10 @@ macro_rules! avx512 {
                 k: usize,
                 start: Start,
             ) {
-                unsafe { product_stored(Avx512(()), c, ldc, rows, lhs, panel, k, start) }
+                for (first, height) in parts(rows, Self::MR) {
+                    let (c, lhs) = unsafe { (c.add(first * ldc), lhs.from(first)) };
+                    unsafe { product_stored(Avx512(()), c, ldc, height, lhs, panel, k, start) }
+                }
             }
             #[inline(always)]
             fn scale(self, x: __m512, n: __m512, _: __m512) -> __m512 {
@@ -156,14 +167,29 @@ avx512!(
     /// AVX-512 F, BW, DQ, VL.
     Avx512,
     "avx512f,avx512bw,avx512dq,avx512vl",
+    ROWS,
     WidenMac
 );
 avx512!(
     /// AVX-512 with BF16.
     Avx512Bf16,
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
+    ROWS,
     PairMac
 );
+avx512!(
+    /// AVX-512 with BF16 and AMX with BF16. The same features: the tiles' instructions are written as such.
+    Amx,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
+    amx::ROWS,
+    amx::TileMac
+);
+
+/// Tiles of f32 in one of at most `most` rows.
+#[inline(always)]
+fn parts(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    tiles(rows, if most > ROWS { ROWS } else { most.max(rows) })
+}
 
 /// Rows of a 16 x 16 block from `load(row)`, transposed.
 #[target_feature(enable = "avx512f")]

@@ -21,6 +21,9 @@ pub(crate) use math::{exp, sigmoid};
 /// The most lanes any instruction set has.
 pub const MAX_LANES: usize = 16;
 
+/// The most rows the tile of any instruction set has.
+pub const MAX_ROWS: usize = 32;
+
 /// A vector instruction set. Every operation acts lane by lane, so a number's bits do not depend on its lane.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// f32 numbers in a vector.
@@ -211,6 +214,12 @@ macro_rules! kernels {
             }
             #[cfg(target_arch = "x86_64")]
             #[allow(clippy::too_many_arguments)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
+            fn amx $(<$t: crate::fast::elem::Elem>)? ($($arg: $ty),*) $(-> $ret)? {
+                body::<_ $(, $t)?>(crate::fast::simd::avx512::Amx::new() $(, $arg)*)
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[allow(clippy::too_many_arguments)]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
             fn avx512 $(<$t: crate::fast::elem::Elem>)? ($($arg: $ty),*) $(-> $ret)? {
                 body::<_ $(, $t)?>(crate::fast::simd::avx512::Avx512::new() $(, $arg)*)
@@ -241,6 +250,9 @@ macro_rules! kernels {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 crate::fast::settings::Isa::Avx512Bf16 => unsafe { avx512bf16 $(::<$t>)? ($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                crate::fast::settings::Isa::Amx => unsafe { amx $(::<$t>)? ($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "aarch64")]
                 crate::fast::settings::Isa::Neon => unsafe { neon $(::<$t>)? ($($arg),*) },
