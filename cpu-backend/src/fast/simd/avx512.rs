@@ -130,7 +130,10 @@ macro_rules! avx512 {
                 k: usize,
                 start: Start,
             ) {
-                for (first, height) in parts(rows, Self::MR) {
+                if Self::MR == ROWS {
+                    return unsafe { product(Avx512(()), c, ldc, rows, lhs, panel, k, start) };
+                }
+                for (first, height) in tiles(rows, ROWS) {
                     let (c, lhs) = unsafe { (c.add(first * ldc), lhs.from(first)) };
                     unsafe { product(Avx512(()), c, ldc, height, lhs, panel, k, start) }
                 }
@@ -146,7 +149,10 @@ macro_rules! avx512 {
                 k: usize,
                 start: Start,
             ) {
-                for (first, height) in parts(rows, Self::MR) {
+                if Self::MR == ROWS {
+                    return unsafe { product_stored(Avx512(()), c, ldc, rows, lhs, panel, k, start) };
+                }
+                for (first, height) in tiles(rows, ROWS) {
                     let (c, lhs) = unsafe { (c.add(first * ldc), lhs.from(first)) };
                     unsafe { product_stored(Avx512(()), c, ldc, height, lhs, panel, k, start) }
                 }
@@ -184,12 +190,6 @@ avx512!(
     amx::ROWS,
     amx::TileMac
 );
-
-/// Tiles of f32 in one of at most `most` rows.
-#[inline(always)]
-fn parts(rows: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    tiles(rows, if most > ROWS { ROWS } else { most.max(rows) })
-}
 
 /// Rows of a 16 x 16 block from `load(row)`, transposed.
 #[target_feature(enable = "avx512f")]
