@@ -10,7 +10,7 @@ use super::attention::{Lay, Layout, lay_out, score_stride};
 use super::buffer::Buffer;
 use super::elem::{Elem, put};
 use super::gemm::{Lhs, Start, tiles};
-use super::linear::{MAX_TILE, widen};
+use super::linear::{Tile, widen};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -245,7 +245,7 @@ fn query_tile<S: Simd, T: Elem>(
         ds[visible..seen].fill(0.0);
     }
 
-    let mut tile = [0.0; MAX_TILE];
+    let tile = &mut Tile::new().0;
     for part in 0..parts {
         let from = part * S::NR;
         let columns = S::NR.min(d - from);

@@ -6,7 +6,7 @@ use super::attention::{Lay, Layout, lay_out, score_stride};
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
 use super::gemm::{Lhs, Start, tiles};
-use super::linear::{MAX_TILE, widen};
+use super::linear::{Tile, widen};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{MAX_ROWS, exp, kernels};
@@ -110,7 +110,7 @@ kernels! {
         }
 
         let scale = s.splat(layout.heads.scale() as f32);
-        let mut out = [0.0; MAX_TILE];
+        let out = &mut Tile::new().0;
         for (first, height) in tiles(count, S::MR) {
             // p and p s_dot in place; sum p s_dot.
             let mut means = [0.0; MAX_ROWS];

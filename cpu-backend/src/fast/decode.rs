@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::elem::for_each_element;
 use super::gemm::{Lhs, Mac, Start, tiles};
 use super::head;
-use super::linear::{MAX_TILE, Target, linear, widen};
+use super::linear::{Target, Tile, linear, widen};
 use super::ops::check_head;
 use super::out::Out;
 use super::pool::Scratch;
@@ -183,7 +183,7 @@ kernels! {
         let scores = b.get::<f32>(count * ld);
         widen(s, queries, &q[(i * heads + range.start) * d..][..count * d]);
 
-        let mut tile = [0.0; MAX_TILE];
+        let tile = &mut Tile::new().0;
         let mut at = 0;
         for span in spans {
             let end = span.start + span.len;

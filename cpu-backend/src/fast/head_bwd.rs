@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
 use super::gemm::{F32Mac, Lhs, Mac, Start, pack_columns, tiles};
 use super::head::{BLOCK, Block, block_of, logits, widened};
-use super::linear::MAX_TILE;
+use super::linear::Tile;
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -208,7 +208,7 @@ kernels! {
 
         // dh += dz w
         let back = f.get::<X<S, T>>(transposed_len::<S, T>(tokens));
-        let mut tile = [0.0; MAX_TILE];
+        let tile = &mut Tile::new().0;
         for p in 0..hidden {
             let inputs = p * S::NR..((p + 1) * S::NR).min(k);
             transpose(s, back, all, layout, inputs, begin..begin + tokens);

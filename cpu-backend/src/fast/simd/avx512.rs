@@ -12,7 +12,7 @@ use crate::fast::gemm::{F32Mac, Lhs, Mac, Start, StoredMac, WidenMac, tiles};
 const ROWS: usize = 12;
 
 macro_rules! avx512 {
-    ($(#[$meta:meta])* $name:ident, $features:literal, $mr:expr, $bf16:ty) => {
+    ($(#[$meta:meta])* $name:ident, $features:literal, $mr:expr, $bf16:ty, $begin:expr) => {
         $(#[$meta])*
         #[derive(Clone, Copy)]
         pub struct $name(());
@@ -22,6 +22,7 @@ macro_rules! avx512 {
             #[target_feature(enable = $features)]
             #[inline]
             pub fn new() -> Self {
+                $begin;
                 Self(())
             }
         }
@@ -174,21 +175,24 @@ avx512!(
     Avx512,
     "avx512f,avx512bw,avx512dq,avx512vl",
     ROWS,
-    WidenMac
+    WidenMac,
+    ()
 );
 avx512!(
     /// AVX-512 with BF16.
     Avx512Bf16,
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
     ROWS,
-    PairMac
+    PairMac,
+    ()
 );
 avx512!(
     /// AVX-512 with BF16 and AMX with BF16. The same features: the tiles' instructions are written as such.
     Amx,
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
     amx::ROWS,
-    amx::TileMac
+    amx::TileMac,
+    amx::begin()
 );
 
 /// Rows of a 16 x 16 block from `load(row)`, transposed.

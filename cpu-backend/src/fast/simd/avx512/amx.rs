@@ -4,6 +4,7 @@
 //! cut at multiples of 32 counted from the product's first k, whatever the rows beside it.
 use core::arch::asm;
 use core::arch::x86_64::*;
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use half::bf16;
@@ -67,6 +68,32 @@ struct Shapes {
     reserved: [u8; 14],
     row_bytes: [u16; 16],
     rows: [u8; 16],
+}
+
+thread_local! {
+    /// Rows and units that this thread's tiles are shaped for; none, where someone else may have shaped them.
+    static SHAPED: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// Begins a kernel: what shapes the tiles have is not known, since this thread may have run another's code since the last one.
+#[inline(always)]
+pub(super) fn begin() {
+    SHAPED.set((0, 0));
+}
+
+/// Shapes the tiles for `rows` rows and `units` units of k; within a kernel only where they are not so already: it costs as much as
+/// six products of tiles.
+///
+/// # Safety
+/// On a machine with tiles that this process may use.
+#[inline(always)]
+unsafe fn shape(rows: usize, units: usize) {
+    if SHAPED.get() != (rows, units) {
+        let shapes = Shapes::new(rows, units);
+        // SAFETY: the caller's promise; 64 bytes of a valid palette.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &shapes, options(nostack, readonly)) };
+        SHAPED.set((rows, units));
+    }
 }
 
 impl Shapes {
@@ -220,12 +247,10 @@ unsafe fn steps(
     units: usize,
     start: Start,
 ) {
-    let shapes = Shapes::new(rows, units);
     let ldc = 4 * ldc;
-    // SAFETY: the caller's promise: the shapes' rows and bytes are those of the operands. Whoever else uses tiles in this thread sets their shapes
-    // first, as every function must.
+    // SAFETY: the caller's promise: the shapes' rows and bytes are those of the operands.
     unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &shapes, options(nostack, readonly));
+        shape(rows, units);
         if start == Start::Output {
             asm!(
                 "tileloadd tmm0, [{c} + {ldc}]",
