@@ -191,7 +191,7 @@ impl<'a, B: Decode> Generator<'a, B> {
             let need = if last {
                 Decoder::<B>::rows_for(next.prompt + next.limit) - Decoder::<B>::rows_for(next.prompt)
             } else {
-                Decoder::<B>::rows_for(next.limit)
+                Decoder::<B>::rows_for_fork(next.prompt, next.limit)
             };
             if need > self.unreserved {
                 self.ready.push_front(next);
@@ -274,7 +274,7 @@ impl<'a, B: Decode> Generator<'a, B> {
         let len = request.prompt.len();
         match request.completions {
             0 | 1 => Decoder::<B>::rows_for(len + limit),
-            _ => Decoder::<B>::rows_for(len) + Decoder::<B>::rows_for(limit),
+            _ => Decoder::<B>::rows_for(len) + Decoder::<B>::rows_for_fork(len, limit),
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Precision {
 pub enum Machine {
     /// A CPU.
     Cpu,
+    /// A CPU that multiplies bf16, and has to do with bf16: what it multiplies is rounded to it, as on tensor cores.
+    CpuBf16,
     /// A GPU: its tensor cores take bf16 and add in f32.
     Cuda,
 }

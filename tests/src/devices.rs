@@ -71,12 +71,16 @@ fn on_cuda<B: Backend>(backend: B, precision: Precision) -> Device<B> {
 
 fn fast<B: Backend>(backend: B, settings: Settings, precision: Precision) -> Device<B> {
     let family = format!("Cpu<{precision:?}> on {}", settings.isa.name());
+    let machine = match (precision, settings.isa) {
+        (Precision::Bf16, Isa::Avx512Bf16 | Isa::Amx) => Machine::CpuBf16,
+        _ => Machine::Cpu,
+    };
     Device {
         backend,
         name: format!("{family}, {} threads", settings.threads),
         family,
         precision,
-        machine: Machine::Cpu,
+        machine,
         promise: Promise::BatchInvariant,
     }
 }

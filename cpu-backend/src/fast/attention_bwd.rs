@@ -1,23 +1,25 @@
 //! Attention over the prefix tree, backward.
 //!
-//! A piece of work is one query head of all segments that share a root: it goes through their query tiles in order,
-//! makes the probabilities again from the saved log-sum-exp, writes dq, and adds to dk and dv of that head. The heads
-//! that share keys are added up at the end, in order. So no two pieces write the same number.
+//! A piece of work is one query head of all segments that share a root: it goes through their query tiles in order, through the
+//! keys of each block by block, makes the probabilities again from the saved log-sum-exp, adds to dq, and to dk and dv of that head. The
+//! heads that share keys are added up at the end, in order. So no two pieces write the same number.
 use kernel::backend::{Heads, Qkv, QkvMut};
 
 use super::Engine;
-use super::attention::{Lay, Layout, lay_out, score_stride};
+use super::attention::{
+    Lay, Layout, Left, Unit, across, lay_out, left_rows, no_weights, put_weights, scores_of, weighted_sum, whole,
+};
 use super::buffer::Buffer;
 use super::elem::{Elem, put};
-use super::gemm::{Lhs, Start, tiles};
-use super::linear::{Tile, widen};
+use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
+use super::linear::{Tile, convert};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
 use super::tree::Tree;
 
-/// Scores that a tile of queries may have, where it has a choice of its height.
-const SCORES: usize = 32 << 10;
+/// Panels of keys in a block: its scores stay in the nearer caches.
+const BLOCK: usize = 4;
 
 /// What a piece of work reads.
 #[derive(Clone, Copy)]
@@ -26,9 +28,9 @@ struct Inputs<'a, T> {
     o: &'a [T],
     d_o: &'a [T],
     lse: &'a [f32],
-    keys_across: &'a [f32],
-    keys_along: &'a [f32],
-    values_across: &'a [f32],
+    keys_across: &'a [Unit],
+    keys_along: &'a [Unit],
+    values_across: &'a [Unit],
 }
 
 /// `Ops::attention_bwd`.
@@ -44,12 +46,12 @@ pub(super) fn attention_bwd<T: Elem>(
     heads: Heads,
 ) {
     let level = engine.level;
-    let layout = Layout::new(level, tree, heads);
+    let layout = Layout::new::<T>(level, tree, heads);
     let mut team = engine.team();
     let team = &mut *team;
-    let (across, along) = (layout.across_len(), layout.along_len());
-    let (keys_across, rest) = team.rooms.a.get::<f32>(2 * across + along).split_at_mut(across);
-    let (values_across, keys_along) = rest.split_at_mut(across);
+    let (len, along) = (layout.across_len(), layout.along_len());
+    let (keys_across, rest) = team.rooms.a.get::<Unit>(2 * len + along).split_at_mut(len);
+    let (values_across, keys_along) = rest.split_at_mut(len);
     let pool = &mut team.pool;
     let wanted = [
         (&*qkv.k.data, Lay::Across(&mut *keys_across)),
@@ -67,10 +69,9 @@ pub(super) fn attention_bwd<T: Elem>(
         values_across,
     };
 
-    // By query head: for each part of D, rows x NR, as the values are laid out.
-    let per_head = layout.parts() * layout.rows * layout.width;
-    let dk = team.rooms.b.get::<f32>(heads.heads * per_head);
-    let dv = team.rooms.c.get::<f32>(heads.heads * per_head);
+    let sums = Sums { layout };
+    let dk = team.rooms.b.get::<f32>(sums.len());
+    let dv = team.rooms.c.get::<f32>(sums.len());
     let (dk_out, dv_out, dq) = (Out::new(dk), Out::new(dv), Out::new(&mut d.q.data));
     pool.run(tree.groups.len() * heads.heads, &|item, scratch| {
         let (group, head) = (item / heads.heads, item % heads.heads);
@@ -83,35 +84,59 @@ pub(super) fn attention_bwd<T: Elem>(
             tree,
             &tree.groups[group],
             head,
-            layout,
+            sums,
             scratch,
         );
     });
 
     let (dk, dv) = (&*dk, &*dv);
     let (k_out, v_out) = (Out::new(&mut d.k.data), Out::new(&mut d.v.data));
-    pool.run(tree.blocks.len() * heads.kv_heads, &|item, _| {
-        let (block, kv_head) = (tree.blocks[item / heads.kv_heads], item % heads.kv_heads);
-        for row in block.start..block.start + block.len {
+    pool.run(tree.rows.div_ceil(ROWS) * heads.kv_heads, &|item, _| {
+        let (first, kv_head) = (item / heads.kv_heads * ROWS, item % heads.kv_heads);
+        for row in first..(first + ROWS).min(tree.rows) {
             let at = (row * heads.kv_heads + kv_head) * heads.head_dim;
             for (out, by_head) in [(k_out, dk), (v_out, dv)] {
                 // SAFETY: each item has this head of its rows.
                 let out = unsafe { out.slice(at, heads.head_dim) };
-                add_heads(level, out, by_head, row, kv_head, layout);
+                add_up(level, out, by_head, tree.places(row), kv_head, sums);
             }
         }
     });
 }
 
+/// Rows in a piece of the last work.
+const ROWS: usize = 32;
+
+/// Where sums over queries are: for each query head, part of D and panel of keys NR x NR.
+#[derive(Clone, Copy)]
+struct Sums {
+    layout: Layout,
+}
+
+impl Sums {
+    fn len(self) -> usize {
+        self.at(self.layout.heads.heads, 0, 0)
+    }
+
+    /// Where the panel begins.
+    fn at(self, head: usize, part: usize, panel: usize) -> usize {
+        let Layout { width, panels, .. } = self.layout;
+        ((head * self.layout.parts() + part) * panels + panel) * width * width
+    }
+}
+
 kernels! {
-    /// out = the sum over the query heads of `kv_head`.
-    fn add_heads<T>(s, out: &mut [T], by_head: &[f32], row: usize, kv_head: usize, layout: Layout) {
-        let group = layout.heads.heads / layout.heads.kv_heads;
+    /// out = the sums of a row's lanes, over the query heads of `kv_head`.
+    fn add_up<T>(s, out: &mut [T], by_head: &[f32], places: &[u32], kv_head: usize, sums: Sums) {
+        let group = sums.layout.heads.heads / sums.layout.heads.kv_heads;
         for (part, out) in out.chunks_mut(S::NR).enumerate() {
             for i in (0..out.len()).step_by(S::LANES) {
                 let mut sum = s.splat(0.0);
                 for head in kv_head * group..(kv_head + 1) * group {
-                    sum = s.add(sum, s.load(&by_head[layout.along(head, part, row) + i..]));
+                    let first = sums.at(head, part, 0) + i;
+                    for &lane in places {
+                        sum = s.add(sum, s.load(&by_head[first + lane as usize * S::NR..]));
+                    }
                 }
                 put(s, &mut out[i..], sum);
             }
@@ -120,26 +145,21 @@ kernels! {
 
     fn attend_bwd<T>(
         s, dq: Out<'_, T>, dk: Out<'_, f32>, dv: Out<'_, f32>, inputs: Inputs<'_, T>, tree: &Tree, group: &[usize],
-        head: usize, layout: Layout, scratch: &mut Scratch,
+        head: usize, sums: Sums, scratch: &mut Scratch,
     ) {
-        let parts = layout.parts();
-        for &n in group {
-            let n = &tree.nodes[n];
-            for part in 0..parts {
-                // SAFETY: the piece of work has this head of these segments to itself.
-                unsafe {
-                    dk.slice(layout.along(head, part, n.start), n.len * S::NR).fill(0.0);
-                    dv.slice(layout.along(head, part, n.start), n.len * S::NR).fill(0.0);
+        for n in group.iter().map(|&n| &tree.nodes[n]) {
+            for part in 0..sums.layout.parts() {
+                for out in [dk, dv] {
+                    // SAFETY: the piece of work has this head of these segments to itself.
+                    unsafe { out.slice(sums.at(head, part, n.panel), n.panels * S::NR * S::NR) }.fill(0.0);
                 }
             }
         }
         for &n in group {
             let node = &tree.nodes[n];
-            let most = SCORES / (node.offset + node.len) / S::MR * S::MR;
-            let most = most.clamp(S::MR, 4 * S::MR);
-            for first in (0..node.len).step_by(most) {
-                let rows = most.min(node.len - first);
-                query_tile(s, dq, dk, dv, inputs, tree, n, first, rows, head, layout, scratch);
+            for first in (0..node.len).step_by(4 * S::MR) {
+                let rows = (4 * S::MR).min(node.len - first);
+                query_tile(s, dq, dk, dv, inputs, tree, n, first, rows, head, sums, scratch);
             }
         }
     }
@@ -158,9 +178,10 @@ fn query_tile<S: Simd, T: Elem>(
     first: usize,
     rows: usize,
     head: usize,
-    layout: Layout,
+    sums: Sums,
     scratch: &mut Scratch,
 ) {
+    let layout = sums.layout;
     let Heads {
         heads,
         kv_heads,
@@ -170,129 +191,149 @@ fn query_tile<S: Simd, T: Elem>(
     let scale = layout.heads.scale() as f32;
     let node = &tree.nodes[segment];
     let own = first + rows;
-    let seen = node.offset + own;
-    let ld = score_stride::<S>(seen);
-    let parts = layout.parts();
+    let ld = BLOCK * S::NR;
+    let whole_d = layout.whole_d();
     let Scratch {
         a, b, c, d: e, e: f, ..
     } = scratch;
     let p = a.get::<f32>(rows * ld);
     let ds = b.get::<f32>(rows * ld);
-    let (queries, d_o) = c.get::<f32>(2 * rows * d).split_at_mut(rows * d);
-    let (queries_along, d_o_along) = e
-        .get::<f32>(2 * parts * rows * S::NR)
-        .split_at_mut(parts * rows * S::NR);
-    let dots = f.get::<f32>(rows);
+    let (queries, d_o) = c.get::<Left<S, T>>(2 * rows * whole_d).split_at_mut(rows * whole_d);
+    let (dots, dq_sums) = f.get::<f32>(rows + layout.parts() * rows * S::NR).split_at_mut(rows);
+    // Where row r is in q and o.
+    let place = |r: usize| ((node.start + first + r) * heads + head) * d;
+    left_rows::<S, T>(s, queries, layout, |r| Some(&inputs.q[place(r)..]));
+    left_rows::<S, T>(s, d_o, layout, |r| Some(&inputs.d_o[place(r)..]));
 
-    for r in 0..rows {
-        let at = ((node.start + first + r) * heads + head) * d;
-        let (q_row, d_o_row) = (&mut queries[r * d..][..d], &mut d_o[r * d..][..d]);
-        widen(s, q_row, &inputs.q[at..at + d]);
-        widen(s, d_o_row, &inputs.d_o[at..at + d]);
-        // A chain over D, as do v' is: for a row that sees one key, o = v, and their difference is exactly 0.
-        let mut dot = s.splat(0.0);
-        for (&d_o, o) in d_o_row.iter().zip(&inputs.o[at..at + d]) {
-            dot = s.fma(s.splat(d_o), s.splat(o.to_f32()), dot);
-        }
-        dots[r] = s.first(dot);
-        for part in 0..parts {
-            let from = part * S::NR;
-            let columns = S::NR.min(d - from);
-            for (dst, src) in [(&mut *queries_along, &*q_row), (&mut *d_o_along, &*d_o_row)] {
-                let dst = &mut dst[(part * rows + r) * S::NR..][..S::NR];
-                dst[..columns].copy_from_slice(&src[from..from + columns]);
-                dst[columns..].fill(0.0);
-            }
-        }
-    }
-
-    // s = q k', and do v' beside it.
-    for (scores, left, across) in [
-        (&mut *p, &*queries, inputs.keys_across),
-        (&mut *ds, &*d_o, inputs.values_across),
-    ] {
-        let mut at = 0;
-        for (n, len) in tree.spans(node, own) {
-            for j in 0..len.div_ceil(S::NR) {
-                let panel = &across[layout.across(kv_head, n.panel + j)..][..d * S::NR];
-                for (row, height) in tiles(rows, S::MR) {
-                    let lhs = Lhs::rows::<f32, f32>(&left[row * d..(row + height) * d], d);
-                    let c = &mut scores[row * ld + at + j * S::NR..][..(height - 1) * ld + S::NR];
-                    // SAFETY: `height` rows of d numbers, a panel of d, rows of scores with room for a panel.
-                    unsafe {
-                        let c = c.as_mut_ptr();
-                        s.product(c, ld, height, lhs, panel.as_ptr(), d, Start::Zero);
-                    }
-                }
-            }
-            at += len;
-        }
-    }
-
-    // p = exp(s - lse), ds = p (do v' - D) scale.
-    for r in 0..rows {
-        let visible = node.offset + first + r + 1;
-        let lse = inputs.lse[(node.start + first + r) * heads + head];
-        let (p, ds) = (&mut p[r * ld..(r + 1) * ld], &mut ds[r * ld..(r + 1) * ld]);
-        let (factor, minus_lse, dot) = (s.splat(scale), s.splat(-lse), s.splat(dots[r]));
-        for i in (0..visible).step_by(S::LANES) {
-            let q = exp(s, s.fma(s.load(&p[i..]), factor, minus_lse));
-            s.store(&mut p[i..], q);
-            let d = s.mul(s.mul(q, s.sub(s.load(&ds[i..]), dot)), factor);
-            s.store(&mut ds[i..], d);
-        }
-        p[visible..seen].fill(0.0);
-        ds[visible..seen].fill(0.0);
-    }
-
+    // D = do o, the same sum as do v' is: for a row that sees one key, o = v, and their difference is exactly 0.
     let tile = &mut Tile::new().0;
-    for part in 0..parts {
-        let from = part * S::NR;
-        let columns = S::NR.min(d - from);
-        for (row, height) in tiles(rows, S::MR) {
-            let (mut at, mut start) = (0, Start::Zero);
-            for (n, len) in tree.spans(node, own) {
-                let panel = &inputs.keys_along[layout.along(kv_head, part, n.start)..][..len * S::NR];
-                let lhs = Lhs::rows::<f32, f32>(&ds[row * ld + at..], ld);
-                // SAFETY: `height` rows of ds, `len` of keys, a tile.
-                unsafe {
-                    let c = tile.as_mut_ptr();
-                    s.product(c, S::NR, height, lhs, panel.as_ptr(), len, start);
-                }
-                (at, start) = (at + len, Start::Output);
+    {
+        let (o_rows, panel) = (S::NR * whole_d, layout.across_size());
+        let o = e.get::<u32>(panel + o_rows);
+        let (panel, o_rows) = o.split_at_mut(panel);
+        let o_rows: &mut [Left<S, T>] = &mut bytemuck::cast_slice_mut(o_rows)[..S::NR * whole_d];
+        for (row, height) in tiles(rows, S::MR.min(S::NR)) {
+            left_rows::<S, T>(s, o_rows, layout, |r| (r < height).then(|| &inputs.o[place(row + r)..]));
+            across::<S, T>(s, panel, o_rows);
+            let lhs = Lhs::rows::<Left<S, T>, Unit>(&d_o[row * whole_d..(row + height) * whole_d], whole_d);
+            // SAFETY: `height` rows of D numbers, a panel of D, a tile.
+            unsafe {
+                let (c, panel) = (tile.as_mut_ptr(), panel.as_ptr().cast());
+                <T::Mac<S> as Mac<S, T>>::product(s, c, S::NR, height, lhs, panel, whole_d, Start::Zero);
             }
             for r in 0..height {
-                let at = ((node.start + first + row + r) * heads + head) * d + from;
-                // SAFETY: the piece of work has this head of these rows to itself.
-                let dq = unsafe { dq.slice(at, columns) };
-                for i in (0..columns).step_by(S::LANES) {
-                    put(s, &mut dq[i..], s.load(&tile[r * S::NR + i..]));
-                }
+                dots[row + r] = tile[r * S::NR + r];
+            }
+        }
+    }
+
+    // Queries and do as right operands.
+    let steps = <T::Mac<S> as Mac<S, T>>::steps(rows);
+    let (size, parts) = (steps * S::NR, layout.parts());
+    let (panels, packed) = e
+        .get::<Unit>(2 * parts * size + S::MR * steps)
+        .split_at_mut(2 * parts * size);
+    for (panels, x) in panels.chunks_exact_mut(parts * size).zip([inputs.d_o, inputs.q]) {
+        for (part, panel) in panels.chunks_exact_mut(size).enumerate() {
+            let (from, panel) = (part * S::NR, bytemuck::cast_slice_mut(panel));
+            pack_columns::<S, T, T::Mac<S>>(panel, &x[place(0)..], heads * d, rows, from, d - from, S::NR);
+        }
+    }
+    let (d_o_along, queries_along) = panels.split_at(parts * size);
+
+    // The position at which the block begins.
+    let mut begin = 0;
+    let spans = tree.spans(node, own);
+    for (panel, len) in spans.flat_map(|(panel, len)| blocks(panel, len, S::NR)) {
+        let block = || core::iter::once((panel, len));
+        // s = q k', and do v' beside it.
+        for (scores, left, keys) in [
+            (&mut *p, &*queries, inputs.keys_across),
+            (&mut *ds, &*d_o, inputs.values_across),
+        ] {
+            scores_of::<S, T>(s, scores, ld, left, keys, block(), kv_head, layout, Start::Zero);
+        }
+
+        // p = exp(s - lse), ds = p (do v' - D) scale.
+        for r in 0..rows {
+            let visible = (node.offset + first + r + 1).saturating_sub(begin).min(len);
+            let lse = inputs.lse[(node.start + first + r) * heads + head];
+            let (p, ds) = (&mut p[r * ld..(r + 1) * ld], &mut ds[r * ld..(r + 1) * ld]);
+            let (factor, minus_lse, dot) = (s.splat(scale), s.splat(-lse), s.splat(dots[r]));
+            for i in (0..visible).step_by(S::LANES) {
+                let q = exp(s, s.fma(s.load(&p[i..]), factor, minus_lse));
+                let d = s.mul(s.mul(q, s.sub(s.load(&ds[i..]), dot)), factor);
+                put_weights::<S, T>(s, p, i, q);
+                put_weights::<S, T>(s, ds, i, d);
+            }
+            no_weights::<S, T>(p, visible, len);
+            no_weights::<S, T>(ds, visible, len);
+        }
+
+        // dq += ds k.
+        let start = if begin == 0 { Start::Zero } else { Start::Output };
+        for (part, sums) in dq_sums.chunks_exact_mut(rows * S::NR).enumerate() {
+            for (row, height) in tiles(rows, S::MR) {
+                let (sums, ds, keys) = (&mut sums[row * S::NR..], &ds[row * ld..], inputs.keys_along);
+                weighted_sum::<S, T>(s, sums, height, ds, ld, keys, block(), (kv_head, part), layout, start);
             }
         }
 
         // dv += p' do, dk += ds' q.
-        let mut at = 0;
-        for (n, len) in tree.spans(node, own) {
-            for (key, height) in tiles(len, S::MR) {
-                let place = layout.along(head, part, n.start + key);
-                for (sums, left, right) in [(dv, &*p, &*d_o_along), (dk, &*ds, &*queries_along)] {
+        for (out, weights, panels) in [(dv, &*p, d_o_along), (dk, &*ds, queries_along)] {
+            for (key, height) in tiles(whole::<S, T>(len), S::MR) {
+                let lhs = weights_across::<S, T>(s, packed, weights, ld, rows, key, height);
+                for (part, along) in panels.chunks_exact(size).enumerate() {
                     // SAFETY: the piece of work has this head of these segments to itself.
-                    let sums = unsafe { sums.slice(place, height * S::NR) };
-                    let lhs = Lhs {
-                        ptr: left[at + key..].as_ptr().cast(),
-                        row: size_of::<f32>(),
-                        step: ld * size_of::<f32>(),
-                    };
-                    let panel = &right[part * rows * S::NR..][..rows * S::NR];
-                    // SAFETY: `rows` rows of at least at + key + height scores, a panel of `rows`, `height` rows of sums.
+                    let sums = unsafe { out.slice(sums.at(head, part, panel) + key * S::NR, height * S::NR) };
+                    // SAFETY: `rows` weights of `height` keys, a panel of `rows`, `height` rows of sums.
                     unsafe {
-                        let c = sums.as_mut_ptr();
-                        s.product(c, S::NR, height, lhs, panel.as_ptr(), rows, Start::Output);
+                        let (c, along) = (sums.as_mut_ptr(), along.as_ptr().cast());
+                        <T::Mac<S> as Mac<S, T>>::product(s, c, S::NR, height, lhs, along, rows, Start::Output);
                     }
                 }
             }
-            at += len;
+        }
+        begin += len;
+    }
+
+    for (part, sums) in dq_sums.chunks_exact(rows * S::NR).enumerate() {
+        let from = part * S::NR;
+        let columns = S::NR.min(d - from);
+        for (r, sums) in sums.chunks_exact(S::NR).enumerate() {
+            // SAFETY: the piece of work has this head of these rows to itself.
+            let dq = unsafe { dq.slice(place(r) + from, columns) };
+            convert(s, dq, &sums[..columns]);
         }
     }
+}
+
+/// A run of `len` positions from a panel on, in blocks: (first panel, positions).
+fn blocks(panel: usize, len: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..len.div_ceil(BLOCK * width)).map(move |i| (panel + i * BLOCK, (BLOCK * width).min(len - i * BLOCK * width)))
+}
+
+/// The weights that `height` keys from `key` have in `rows` rows, keys as rows of the left operand: where they lie, or packed.
+#[inline(always)]
+fn weights_across<S: Simd, T: Elem>(
+    s: S,
+    packed: &mut [Unit],
+    weights: &[f32],
+    ld: usize,
+    rows: usize,
+    key: usize,
+    height: usize,
+) -> Lhs {
+    type M<S, T> = <T as Elem>::Mac<S>;
+    if !M::<S, T>::PAIRS {
+        return Lhs {
+            ptr: weights[key..].as_ptr().cast(),
+            row: size_of::<f32>(),
+            step: ld * size_of::<f32>(),
+        };
+    }
+    let weights: &[T] = bytemuck::cast_slice(weights);
+    let packed = bytemuck::cast_slice_mut(packed);
+    M::<S, T>::pack_left(s, packed, weights, 2 * ld, rows, key, height);
+    M::<S, T>::packed_left(packed, M::<S, T>::steps(rows))
 }

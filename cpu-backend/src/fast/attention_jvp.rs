@@ -2,11 +2,13 @@
 use kernel::backend::{Heads, Qkv};
 
 use super::Engine;
-use super::attention::{Lay, Layout, lay_out, score_stride};
+use super::attention::{
+    Lay, Layout, Left, Unit, lay_out, left_rows, no_weights, put_weights, score_stride, scores_of, weighted_sum,
+};
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Start, tiles};
-use super::linear::{Tile, widen};
+use super::gemm::{Start, tiles};
+use super::linear::Tile;
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{MAX_ROWS, exp, kernels};
@@ -18,8 +20,8 @@ struct Inputs<'a, T> {
     q: [&'a [T]; 2],
     o: &'a [T],
     lse: &'a [f32],
-    keys: [&'a [f32]; 2],
-    values: [&'a [f32]; 2],
+    keys: [&'a [Unit]; 2],
+    values: [&'a [Unit]; 2],
 }
 
 /// `Tangent::attention_jvp`.
@@ -34,12 +36,12 @@ pub(super) fn attention_jvp<T: Elem>(
     tree: &Tree,
     heads: Heads,
 ) {
-    let layout = Layout::new(engine.level, tree, heads);
+    let layout = Layout::new::<T>(engine.level, tree, heads);
     let mut team = engine.team();
     let team = &mut *team;
     let (across, along) = (layout.across_len(), layout.along_len());
-    let (keys, keys_dot) = team.rooms.a.get::<f32>(2 * across).split_at_mut(across);
-    let (values, values_dot) = team.rooms.b.get::<f32>(2 * along).split_at_mut(along);
+    let (keys, keys_dot) = team.rooms.a.get::<Unit>(2 * across).split_at_mut(across);
+    let (values, values_dot) = team.rooms.b.get::<Unit>(2 * along).split_at_mut(along);
     let wanted = [
         (&*qkv.k.data, Lay::Across(&mut *keys)),
         (&*qkv_dot.k.data, Lay::Across(&mut *keys_dot)),
@@ -74,40 +76,21 @@ kernels! {
         let ld = score_stride::<S>(seen);
         let count = group * tile.rows;
         let Scratch { a, b, .. } = scratch;
-        let (queries, queries_dot) = a.get::<f32>(2 * count * d).split_at_mut(count * d);
+        let len = count * layout.whole_d();
+        let (queries, queries_dot) = a.get::<Left<S, T>>(2 * len).split_at_mut(len);
         let (scores, scores_dot) = b.get::<f32>(2 * count * ld).split_at_mut(count * ld);
         let row = |i: usize| node.start + tile.first + i % tile.rows;
         let head = |i: usize| kv_head * group + i / tile.rows;
 
         for (queries, q) in [&mut *queries, &mut *queries_dot].into_iter().zip(inputs.q) {
-            for (i, dst) in queries.chunks_exact_mut(d).enumerate() {
-                widen(s, dst, &q[(row(i) * heads + head(i)) * d..][..d]);
-            }
+            left_rows::<S, T>(s, queries, layout, |i| Some(&q[(row(i) * heads + head(i)) * d..]));
         }
         // s = q k', s_dot = q_dot k' + q k_dot'.
-        let mut at = 0;
-        for (n, len) in tree.spans(node, own) {
-            for j in 0..len.div_ceil(S::NR) {
-                let place = layout.across(kv_head, n.panel + j);
-                let [k, k_dot] = inputs.keys.map(|k| &k[place..][..d * S::NR]);
-                for (first, height) in tiles(count, S::MR) {
-                    let place = first * ld + at + j * S::NR;
-                    let len = (height - 1) * ld + S::NR;
-                    let c = scores[place..][..len].as_mut_ptr();
-                    let c_dot = scores_dot[place..][..len].as_mut_ptr();
-                    for (c, q, k, start) in [
-                        (c, &*queries, k, Start::Zero),
-                        (c_dot, &*queries_dot, k, Start::Zero),
-                        (c_dot, &*queries, k_dot, Start::Output),
-                    ] {
-                        let lhs = Lhs::rows::<f32, f32>(&q[first * d..(first + height) * d], d);
-                        // SAFETY: `height` rows of d numbers, a panel of d, rows of scores with room for a panel.
-                        unsafe { s.product(c, ld, height, lhs, k.as_ptr(), d, start) };
-                    }
-                }
-            }
-            at += len;
-        }
+        let [k, k_dot] = inputs.keys;
+        let spans = || tree.spans(node, own);
+        scores_of::<S, T>(s, scores, ld, queries, k, spans(), kv_head, layout, Start::Zero);
+        scores_of::<S, T>(s, scores_dot, ld, queries_dot, k, spans(), kv_head, layout, Start::Zero);
+        scores_of::<S, T>(s, scores_dot, ld, queries, k_dot, spans(), kv_head, layout, Start::Output);
 
         let scale = s.splat(layout.heads.scale() as f32);
         let out = &mut Tile::new().0;
@@ -124,28 +107,23 @@ kernels! {
                 let (minus_lse, mut sum) = (s.splat(-inputs.lse[row(i) * heads + head(i)]), s.splat(0.0));
                 for j in (0..visible).step_by(S::LANES) {
                     let q = exp(s, s.fma(s.load(&p[j..]), scale, minus_lse));
-                    s.store(&mut p[j..], q);
-                    let q = s.mul(q, s.mul(s.load(&dot[j..]), scale));
-                    s.store(&mut dot[j..], q);
-                    sum = s.add(sum, q);
+                    let q_dot = s.mul(q, s.mul(s.load(&dot[j..]), scale));
+                    put_weights::<S, T>(s, p, j, q);
+                    put_weights::<S, T>(s, dot, j, q_dot);
+                    sum = s.add(sum, q_dot);
                 }
-                p[visible..seen].fill(0.0);
-                dot[visible..seen].fill(0.0);
+                no_weights::<S, T>(p, visible, seen);
+                no_weights::<S, T>(dot, visible, seen);
                 *mean = s.sum(sum);
             }
             // o_dot = (p s_dot) v + p v_dot - (sum p s_dot) o.
             for part in 0..layout.parts() {
-                let mut start = Start::Zero;
-                for (weights, values) in [&*scores_dot, &*scores].into_iter().zip(inputs.values) {
-                    let mut at = 0;
-                    for (n, len) in tree.spans(node, own) {
-                        let panel = &values[layout.along(kv_head, part, n.start)..][..len * S::NR];
-                        let lhs = Lhs::rows::<f32, f32>(&weights[first * ld + at..], ld);
-                        // SAFETY: `height` rows of scores, `len` of values, a tile.
-                        unsafe { s.product(out.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), len, start) };
-                        start = Start::Output;
-                        at += len;
-                    }
+                for (weights, values, start) in [
+                    (&*scores_dot, inputs.values[0], Start::Zero),
+                    (&*scores, inputs.values[1], Start::Output),
+                ] {
+                    let (weights, of) = (&weights[first * ld..], (kv_head, part));
+                    weighted_sum::<S, T>(s, out, height, weights, ld, values, spans(), of, layout, start);
                 }
                 let from = part * S::NR;
                 let columns = S::NR.min(d - from);

@@ -5,6 +5,7 @@
 use bytemuck::Pod;
 use half::bf16;
 
+use super::elem::Elem;
 use super::simd::Simd;
 
 /// How numbers of type T are multiplied on S. The right operand lies in panels: for each k (or pair of k's), NR units.
@@ -15,6 +16,8 @@ pub trait Mac<S: Simd, T>: Copy + 'static {
     const DIRECT: bool;
     /// A unit of an operand.
     type X: Pod;
+    /// A number of the left operand.
+    type Left: Elem;
     /// A vector of units.
     type P: Copy;
     /// The unit at x, which need not be aligned, in every lane.
@@ -95,6 +98,7 @@ impl<S: Simd> Mac<S, f32> for F32Mac {
     const PAIRS: bool = false;
     const DIRECT: bool = true;
     type X = f32;
+    type Left = f32;
     type P = S::V;
     #[inline(always)]
     unsafe fn splat(s: S, x: *const u8) -> S::V {
@@ -147,6 +151,7 @@ impl<S: Simd> Mac<S, bf16> for WidenMac {
     const PAIRS: bool = false;
     const DIRECT: bool = false;
     type X = f32;
+    type Left = f32;
     type P = S::V;
     #[inline(always)]
     unsafe fn splat(s: S, x: *const u8) -> S::V {
@@ -195,6 +200,7 @@ impl<S: Simd> Mac<S, bf16> for StoredMac {
     const PAIRS: bool = false;
     const DIRECT: bool = false;
     type X = bf16;
+    type Left = f32;
     type P = S::V;
     #[inline(always)]
     unsafe fn splat(s: S, x: *const u8) -> S::V {

@@ -8,7 +8,7 @@ use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
 use super::gemm::{F32Mac, Lhs, Mac, Start, pack_columns, tiles};
 use super::head::{BLOCK, Block, block_of, logits, widened};
-use super::linear::Tile;
+use super::linear::{Tile, fetch_rows};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -236,6 +236,7 @@ kernels! {
                 let first = t * S::MR;
                 let height = S::MR.min(tokens - first);
                 let lhs = M::<S, T>::packed_left(down, steps);
+                fetch_rows(s, dw, (begin + first, height), k, p * S::NR);
                 // SAFETY: `count` rows of MR units, a panel of `count`, both to whole units; the tile MR x NR.
                 unsafe {
                     let (c, n) = (tile.as_mut_ptr(), steps * per_unit);

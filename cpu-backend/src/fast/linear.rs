@@ -8,6 +8,7 @@ use super::elem::{Elem, get, put};
 use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
 use super::out::Out;
 use super::pool::Scratch;
+use super::settings::{Isa, Level};
 use super::simd::{Simd, kernels};
 use super::weight::{Panels, Weight, transpose, transposed_len};
 
@@ -25,16 +26,22 @@ impl Tile {
     }
 }
 
-/// Bytes of panels that one piece of work goes through: they stay in the second-level cache.
-const PANEL_BYTES: usize = 448 << 10;
+/// Bytes of panels that one piece of work goes through: they stay in the second-level cache. Machines with AMX have 2 MiB of it.
+fn panel_bytes(level: Level) -> usize {
+    match level.isa() {
+        Isa::Amx => 1 << 20,
+        _ => 448 << 10,
+    }
+}
+
+/// Bytes that the caches fetch at once.
+pub(super) const LINE: usize = 64;
 
 /// Rows of activations that one pass of the weights' gradient sums over.
 const ROW_BLOCK: usize = 512;
 
-/// Tiles of output rows, of so many each, in a piece of the weights' gradient.
-const fn tiles_of(height: usize) -> usize {
-    if height > 16 { 2 } else { 4 }
-}
+/// Tiles of output rows in a piece of the weights' gradient: so often a panel is used that comes from a farther cache.
+const TILES: usize = 4;
 
 /// Where the rows of a product go.
 #[derive(Clone, Copy)]
@@ -50,10 +57,11 @@ pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w
     let Panels { rows: n, cols: k, .. } = w.layout();
     let rows = x.len().checked_div(k).unwrap_or(0);
     let layout = w.layout();
-    let group = group(layout.count(), layout.len() * size_of::<T>(), engine);
+    let most = panel_bytes(engine.level) / (layout.len() * size_of::<T>()).max(1);
+    let pieces = Pieces::new(layout.count(), most, rows, engine);
     let mut team = engine.team();
-    team.run(layout.count().div_ceil(group), &|item, scratch| {
-        let panels = item * group..((item + 1) * group).min(layout.count());
+    team.run(pieces.number, &|item, scratch| {
+        let panels = pieces.range(item);
         forward(engine.level, target, rows, x, k, w.panels(), layout, n, panels, scratch);
     });
 }
@@ -64,19 +72,45 @@ pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, dy: 
     let rows = dy.len().checked_div(layout.rows).unwrap_or(0);
     let width = layout.width;
     let count = layout.cols.div_ceil(width);
-    let group = group(count, width * layout.rows * size_of::<T>(), engine);
+    let most = panel_bytes(engine.level) / (width * layout.rows * size_of::<T>()).max(1);
+    let pieces = Pieces::new(count, most, rows, engine);
     let mut team = engine.team();
-    team.run(count.div_ceil(group), &|item, scratch| {
-        let panels = item * group..((item + 1) * group).min(count);
+    team.run(pieces.number, &|item, scratch| {
+        let panels = pieces.range(item);
         backward(engine.level, target, rows, dy, w.panels(), layout, panels, scratch);
     });
 }
 
-/// Panels in a piece of work: few enough to stay in cache, and to give every thread some.
-fn group(count: usize, bytes: usize, engine: &Engine) -> usize {
-    let cached = PANEL_BYTES / bytes.max(1);
-    let shared = count.div_ceil(4 * engine.settings.threads);
-    cached.min(shared).max(1)
+/// Rows from which on they are not read in no time.
+const MANY: usize = 64;
+
+/// `count` panels cut into pieces of work that differ by one at most.
+#[derive(Clone, Copy)]
+struct Pieces {
+    count: usize,
+    number: usize,
+}
+
+impl Pieces {
+    /// Pieces of at most `most`, as many for every thread. Each goes through `rows` rows.
+    fn new(count: usize, most: usize, rows: usize, engine: &Engine) -> Self {
+        let threads = engine.settings.threads;
+        // Where products take little time, the rows that every piece reads again weigh more than an even end.
+        let each = if engine.level.isa() == Isa::Amx && rows > MANY {
+            2
+        } else {
+            4
+        };
+        let number = count.div_ceil(most.max(1)).max(each * threads);
+        Self {
+            count,
+            number: number.next_multiple_of(threads).min(count),
+        }
+    }
+
+    fn range(self, i: usize) -> Range<usize> {
+        i * self.count / self.number..(i + 1) * self.count / self.number
+    }
 }
 
 /// dw (out, in) += dy' x, db (out) += sum dy.
@@ -120,11 +154,22 @@ pub(super) fn linear_bwd_w<T: Elem>(
             pack(level, dst, x, k, block.len(), p * width, width);
         });
         let packed = &*packed;
-        let piece = tiles_of(height) * height;
-        team.pool.run(n.div_ceil(piece), &|item, scratch| {
-            let outputs = item * piece..((item + 1) * piece).min(n);
+        let pieces = Pieces::new(n.div_ceil(height), TILES, block.len(), engine);
+        team.pool.run(pieces.number, &|item, scratch| {
+            let tiles = pieces.range(item);
+            let outputs = tiles.start * height..(tiles.end * height).min(n);
             gradient(level, dw, dy, block.len(), n, k, outputs, packed, panel, scratch);
         });
+    }
+}
+
+/// Asks for a tile of dw, rows of k numbers, which the product's sums are going to be added to: it lies in as many places as it has rows.
+#[inline(always)]
+pub(super) fn fetch_rows<S: Simd>(s: S, dw: Out<'_, f32>, (first, rows): (usize, usize), k: usize, column: usize) {
+    for r in first..first + rows {
+        for half in [0, S::LANES] {
+            s.prefetch(dw.address(r * k + column + half));
+        }
     }
 }
 
@@ -190,12 +235,25 @@ fn rows_by_panels<S: Simd, T: Elem>(
         let lhs = left::<S, T>(s, x, k, widened);
         for (i, p) in panels.clone().enumerate() {
             let panel = &packed[i * size..(i + 1) * size];
+            if first == 0 {
+                fetch(s, packed, (i + 1) * size, size);
+            }
             // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
             unsafe {
                 M::<S, T>::product(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
             }
             finish(s, target, tile, (first, height), p * S::NR, n);
         }
+    }
+}
+
+/// Asks for `len` units of x from `first`: a panel that comes from memory, while the one before is multiplied.
+#[inline(always)]
+fn fetch<S: Simd, X>(s: S, x: &[X], first: usize, len: usize) {
+    let per_line = LINE / size_of::<X>();
+    let end = x.len().min(first + len);
+    for at in (first..end).step_by(per_line) {
+        s.prefetch(&raw const x[at]);
     }
 }
 
@@ -206,13 +264,13 @@ pub(super) fn left<S: Simd, T: Elem>(s: S, x: &[T], k: usize, widened: &mut [f32
         return Lhs::rows::<T, <T::Mac<S> as Mac<S, T>>::X>(x, k);
     }
     let widened = &mut widened[..x.len()];
-    widen(s, widened, x);
+    convert(s, widened, x);
     Lhs::rows::<f32, f32>(widened, k)
 }
 
-/// y = x, exactly.
+/// y = x: exactly, where y can hold it.
 #[inline(always)]
-pub(super) fn widen<S: Simd, T: Elem>(s: S, y: &mut [f32], x: &[T]) {
+pub(super) fn convert<S: Simd, A: Elem, T: Elem>(s: S, y: &mut [A], x: &[T]) {
     let n = y.len();
     for i in (0..n).step_by(S::LANES) {
         put(s, &mut y[i..], get(s, &x[i..n]));
@@ -230,7 +288,7 @@ pub(super) fn right<'a, S: Simd, T: Elem>(
         return bytemuck::cast_slice(panels);
     }
     let widened = &mut widened[..panels.len()];
-    widen(s, widened, panels);
+    convert(s, widened, panels);
     bytemuck::cast_slice(widened)
 }
 
@@ -284,7 +342,7 @@ kernels! {
     ) {
         type M<S, T> = <T as Elem>::Mac<S>;
         let steps = M::<S, T>::steps(rows);
-        let left = scratch.a.get(tiles_of(S::MR) * S::MR * steps);
+        let left = scratch.a.get(TILES * S::MR * steps);
         let count = outputs.len().div_ceil(S::MR);
         for (t, left) in left.chunks_exact_mut(S::MR * steps).take(count).enumerate() {
             let first = outputs.start + t * S::MR;
@@ -299,6 +357,7 @@ kernels! {
                 let first = outputs.start + t * S::MR;
                 let height = S::MR.min(outputs.end - first);
                 let lhs = M::<S, T>::packed_left(left, steps);
+                fetch_rows(s, dw, (first, height), k, p * S::NR);
                 // SAFETY: `left` has `rows` of MR units, the panel `rows` of NR, both to whole units; the tile MR x NR.
                 unsafe {
                     let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };

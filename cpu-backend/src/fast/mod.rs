@@ -9,6 +9,7 @@
 //! | [`linear`], [`rows`], [`attention`], [`head`] | the operations |
 //! | [`attention_jvp`], [`head_tangent`] | their tangents |
 //! | [`memory`], [`ops`], [`tangent`], [`vector`], [`decode`] | the traits |
+//! | [`sample`] | a token from logits |
 //!
 //! Two rules make results independent of threads and of the rows beside a row: work is split over outputs, never over a
 //! sum, and every sum has one order fixed by the shapes of its own row.
@@ -34,6 +35,7 @@ mod ops;
 mod out;
 mod pool;
 mod rows;
+mod sample;
 mod settings;
 mod simd;
 mod tangent;

@@ -43,6 +43,12 @@ impl<'a, T> Out<'a, T> {
         unsafe { core::slice::from_raw_parts_mut(self.ptr.add(start), len) }
     }
 
+    /// Where number `at` would be, to ask for it.
+    #[inline(always)]
+    pub fn address(self, at: usize) -> *const T {
+        self.ptr.wrapping_add(at)
+    }
+
     /// Puts one number.
     ///
     /// # Safety

@@ -158,7 +158,7 @@ kernels! {
 
     /// y = x.
     pub(super) fn widen<T>(s, y: &mut [f32], x: &[T]) {
-        super::linear::widen(s, y, x);
+        super::linear::convert(s, y, x);
     }
 
     /// y += alpha x.

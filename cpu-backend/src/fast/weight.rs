@@ -11,6 +11,7 @@ use super::Engine;
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
 use super::gemm::Mac;
+use super::linear::LINE;
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::Level;
@@ -177,6 +178,13 @@ pub(super) fn transpose<S: Simd, T: Elem>(
     {
         let first = outputs.start / S::NR + p;
         let panel = &w[first * layout.len()..][..layout.len()];
+        // The next block lies a panel further, where the machine does not look ahead by itself.
+        let next = w
+            .as_ptr()
+            .wrapping_add((first + 1) * layout.len() + inputs.start * S::NR);
+        for line in (0..n * S::NR * size_of::<T>()).step_by(LINE) {
+            s.prefetch(next.wrapping_byte_add(line));
+        }
         if n == S::NR {
             let src = &panel[inputs.start * S::NR..inputs.end * S::NR];
             // SAFETY: NR x NR numbers each.

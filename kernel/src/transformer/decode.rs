@@ -10,7 +10,8 @@ use crate::batch::Batch;
 use crate::mat::Mat;
 use crate::sample::{Draw, Sampling};
 
-/// Cache rows are handed out in blocks of this many: what a short sequence can waste.
+/// Cache rows are handed out in blocks of this many: what a short sequence can waste. A position's row within its block is its remainder,
+/// so that the blocks of all sequences cut their positions alike.
 const BLOCK: usize = 32;
 
 /// A live sequence of a [`Decoder`].
@@ -143,6 +144,11 @@ impl<B: Decode> Decoder<B> {
     /// Positions that a sequence of `len` tokens occupies.
     pub fn rows_for(len: usize) -> usize {
         len.div_ceil(BLOCK) * BLOCK
+    }
+
+    /// Positions that a fork of a sequence of `len` tokens occupies by itself with `more` tokens.
+    pub fn rows_for_fork(len: usize, more: usize) -> usize {
+        Self::rows_for(len % BLOCK + more)
     }
 
     /// Tokens of a live sequence that are in the cache.
@@ -335,7 +341,7 @@ impl<B: Decode> Decoder<B> {
         {
             self.shares[block as usize] = 1;
             seq.blocks.push(block);
-            seq.room = BLOCK;
+            seq.room = BLOCK - seq.len % BLOCK;
         }
     }
 

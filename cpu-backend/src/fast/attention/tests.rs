@@ -71,6 +71,7 @@ fn a_deep_tree_gives_what_the_oracle_gives() {
             },
             1e-5,
             1e-2,
+            2e-2,
         );
     }
 }

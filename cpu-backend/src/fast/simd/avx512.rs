@@ -12,7 +12,7 @@ use crate::fast::gemm::{F32Mac, Lhs, Mac, Start, StoredMac, WidenMac, tiles};
 const ROWS: usize = 12;
 
 macro_rules! avx512 {
-    ($(#[$meta:meta])* $name:ident, $features:literal, $mr:expr, $bf16:ty, $begin:expr) => {
+    ($(#[$meta:meta])* $name:ident, $features:literal, $mr:expr, $bf16:ty, $narrow:ident, $begin:block) => {
         $(#[$meta])*
         #[derive(Clone, Copy)]
         pub struct $name(());
@@ -22,7 +22,7 @@ macro_rules! avx512 {
             #[target_feature(enable = $features)]
             #[inline]
             pub fn new() -> Self {
-                $begin;
+                $begin
                 Self(())
             }
         }
@@ -65,17 +65,7 @@ macro_rules! avx512 {
             }
             #[inline(always)]
             fn narrow(self, y: &mut [bf16], v: __m512) {
-                unsafe {
-                    let bits = _mm512_castps_si512(v);
-                    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-                    let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-                    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-                    let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
-                    let up = _mm512_mask_mov_epi32(up, nan, quiet);
-                    // Not vpmovdw: to memory it is slow on AMD's machines.
-                    let high = _mm512_permutexvar_epi16(_mm512_loadu_si512(HALVES.as_ptr().cast()), up);
-                    _mm256_storeu_si256(y[..16].as_mut_ptr().cast(), _mm512_castsi512_si256(high));
-                }
+                unsafe { _mm256_storeu_si256(y[..16].as_mut_ptr().cast(), $narrow(v)) }
             }
             #[inline(always)]
             fn add(self, a: __m512, b: __m512) -> __m512 {
@@ -160,11 +150,25 @@ macro_rules! avx512 {
             }
             #[inline(always)]
             fn scale(self, x: __m512, n: __m512, _: __m512) -> __m512 {
-                unsafe { _mm512_scalef_ps(x, n) }
+                // 0 where the result is below 2^-126.5: Intel's machines take a hundred cycles to make such a number.
+                unsafe { _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask::<_CMP_NLT_UQ>(n, _mm512_set1_ps(-126.0)), x, n) }
             }
             #[inline(always)]
             fn largest(self, v: __m512) -> f32 {
                 unsafe { _mm512_reduce_max_ps(v) }
+            }
+            #[inline(always)]
+            fn sum(self, v: __m512) -> f32 {
+                unsafe {
+                    let v = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+                    let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+                    let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+                    _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+                }
+            }
+            #[inline(always)]
+            fn first(self, v: __m512) -> f32 {
+                unsafe { _mm512_cvtss_f32(v) }
             }
         }
     };
@@ -176,7 +180,8 @@ avx512!(
     "avx512f,avx512bw,avx512dq,avx512vl",
     ROWS,
     WidenMac,
-    ()
+    narrow,
+    {}
 );
 avx512!(
     /// AVX-512 with BF16.
@@ -184,7 +189,8 @@ avx512!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
     ROWS,
     PairMac,
-    ()
+    narrow_bf16,
+    {}
 );
 avx512!(
     /// AVX-512 with BF16 and AMX with BF16. The same features: the tiles' instructions are written as such.
@@ -192,8 +198,36 @@ avx512!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
     amx::ROWS,
     amx::TileMac,
-    amx::begin()
+    narrow_bf16,
+    { amx::begin() }
 );
+
+/// Sixteen numbers rounded to nearest even.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn narrow(v: __m512) -> __m256i {
+    let bits = _mm512_castps_si512(v);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+    let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+    let up = _mm512_mask_mov_epi32(up, nan, quiet);
+    // SAFETY: sixty-four bytes. Not vpmovdw: to memory it is slow on AMD's machines.
+    let high = _mm512_permutexvar_epi16(unsafe { _mm512_loadu_si512(HALVES.as_ptr().cast()) }, up);
+    _mm512_castsi512_si256(high)
+}
+
+/// As [`narrow`], the same bits: the instruction takes numbers below 2^-126 for 0, so where there are some it is not used.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]
+#[inline]
+fn narrow_bf16(v: __m512) -> __m256i {
+    const DENORMAL: i32 = 0x20;
+    if _mm512_fpclass_ps_mask::<DENORMAL>(v) != 0 {
+        return narrow(v);
+    }
+    // SAFETY: both are 32 bytes that may be anything.
+    unsafe { core::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)) }
+}
 
 /// Rows of a 16 x 16 block from `load(row)`, transposed.
 #[target_feature(enable = "avx512f")]
@@ -255,6 +289,7 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
     const PAIRS: bool = true;
     const DIRECT: bool = true;
     type X = [bf16; 2];
+    type Left = bf16;
     type P = __m512i;
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use super::Simd;
 /// 1.5 2^23: adding it rounds a small number to an integer, which then stands in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// e^x to 1e-7 relative; 0 below -104, infinity above 88.8, NaN for NaN.
+/// e^x to 1e-7 relative down to -87; 0 below -104, with AVX-512 below -87.7; infinity above 88.8, NaN for NaN.
 ///
 /// Method: x = n ln 2 + r with |r| <= ln 2 / 2, ln 2 in two parts so that n times the first is exact; a polynomial of
 /// degree 7 in r (the coefficients of Cephes' expf); times 2^n.

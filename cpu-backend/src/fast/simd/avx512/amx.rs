@@ -138,6 +138,7 @@ impl Mac<Amx, bf16> for TileMac {
     const PAIRS: bool = true;
     const DIRECT: bool = true;
     type X = [bf16; 2];
+    type Left = bf16;
     type P = __m512i;
 
     #[inline(always)]
