@@ -102,7 +102,7 @@ impl<T: Element<Engine = Engine>> Cpu<T> {
         Self {
             engine: Engine {
                 settings,
-                level: Level::new(settings.isa),
+                level: Level::new(settings.isa).for_numbers_of(size_of::<T>()),
                 team: Mutex::new(Team {
                     pool: Pool::new(settings.threads),
                     rooms: Rooms::default(),

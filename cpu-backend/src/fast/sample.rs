@@ -6,7 +6,7 @@ use kernel::sample::{Draw, Sampling};
 use super::Engine;
 use super::out::Out;
 use super::pool::Scratch;
-use super::simd::{Simd, exp, kernels};
+use super::simd::{exp, kernels};
 
 /// Weights whose sum is kept, to find the drawn one by.
 const BLOCK: usize = 256;
