@@ -127,7 +127,7 @@ impl Steps {
         let seconds = &mut seconds[1..];
         seconds.sort_by(f64::total_cmp);
         let rate = |s: f64| work.tokens as f64 / s;
-        let (fastest, median, slowest) = (seconds[0], seconds[seconds.len() / 2], seconds[seconds.len() - 1]);
+        let (fastest, median, slowest) = (seconds[0], seconds[(seconds.len() - 1) / 2], seconds[seconds.len() - 1]);
         let ideal = self.limits.ideal(work.cost, self.width);
         println!(
             "= {} {name}: {median:.3} s, {:.1} tokens/s ({:.1} .. {:.1}), {}",
