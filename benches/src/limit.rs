@@ -16,8 +16,8 @@ use cpu_backend::Settings;
 
 use crate::operation::Cost;
 
-mod peak;
-mod stream;
+pub mod peak;
+pub mod stream;
 
 /// Bytes of what no cache holds.
 const MEMORY: usize = 512 << 20;
