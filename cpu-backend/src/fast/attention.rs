@@ -307,6 +307,13 @@ pub(super) fn put_weights<S: Simd, T: Elem>(s: S, row: &mut [f32], i: usize, v: 
     put(s, &mut weights[i..], v);
 }
 
+/// Weights i .. of a row, as they are multiplied.
+#[inline(always)]
+pub(super) fn weights_at<S: Simd, T: Elem>(s: S, row: &[f32], i: usize) -> S::V {
+    let weights: &[Left<S, T>] = bytemuck::cast_slice(row);
+    get(s, &weights[i..])
+}
+
 /// No weight for positions from `visible` to the end of the panel that `seen` ends in.
 #[inline(always)]
 pub(super) fn no_weights<S: Simd, T: Elem>(row: &mut [f32], visible: usize, seen: usize) {

@@ -4,10 +4,11 @@ use kernel::backend::{Heads, Qkv};
 use super::Engine;
 use super::attention::{
     Lay, Layout, Left, Unit, lay_out, left_rows, no_weights, put_weights, score_stride, scores_of, weighted_sum,
+    weights_at,
 };
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
-use super::gemm::{Start, tiles};
+use super::gemm::{Mac, Start, tiles};
 use super::linear::Tile;
 use super::out::Out;
 use super::pool::Scratch;
@@ -78,7 +79,10 @@ kernels! {
         let Scratch { a, b, .. } = scratch;
         let len = count * layout.whole_d();
         let (queries, queries_dot) = a.get::<Left<S, T>>(2 * len).split_at_mut(len);
-        let (scores, scores_dot) = b.get::<f32>(2 * count * ld).split_at_mut(count * ld);
+        // The weights p s_dot cancel in their sum: where weights are rounded to bf16, what is left of them is weighed too.
+        let rounded = <T::Mac<S> as Mac<S, T>>::PAIRS;
+        let (scores, rest) = b.get::<f32>(if rounded { 3 } else { 2 } * count * ld).split_at_mut(count * ld);
+        let (scores_dot, scores_left) = rest.split_at_mut(count * ld);
         let row = |i: usize| node.start + tile.first + i % tile.rows;
         let head = |i: usize| kv_head * group + i / tile.rows;
 
@@ -110,18 +114,29 @@ kernels! {
                     let q_dot = s.mul(q, s.mul(s.load(&dot[j..]), scale));
                     put_weights::<S, T>(s, p, j, q);
                     put_weights::<S, T>(s, dot, j, q_dot);
+                    if rounded {
+                        let left = &mut scores_left[i * ld..(i + 1) * ld];
+                        put_weights::<S, T>(s, left, j, s.sub(q_dot, weights_at::<S, T>(s, dot, j)));
+                    }
                     sum = s.add(sum, q_dot);
                 }
                 no_weights::<S, T>(p, visible, seen);
                 no_weights::<S, T>(dot, visible, seen);
+                if rounded {
+                    no_weights::<S, T>(&mut scores_left[i * ld..(i + 1) * ld], visible, seen);
+                }
                 *mean = s.sum(sum);
             }
             // o_dot = (p s_dot) v + p v_dot - (sum p s_dot) o.
             for part in 0..layout.parts() {
                 for (weights, values, start) in [
                     (&*scores_dot, inputs.values[0], Start::Zero),
+                    (&*scores_left, inputs.values[0], Start::Output),
                     (&*scores, inputs.values[1], Start::Output),
                 ] {
+                    if weights.is_empty() {
+                        continue;
+                    }
                     let (weights, of) = (&weights[first * ld..], (kv_head, part));
                     weighted_sum::<S, T>(s, out, height, weights, ld, values, spans(), of, layout, start);
                 }
