@@ -6,7 +6,10 @@
 Each side of a row is a process of its own; a round runs every side once, in the order of the table, and --rounds rounds are
 made. A ratio is above 1 where proximal is the better one; min and max are those of the rounds. Memory is the largest resident
 set of a process, as the kernel counts it when the process ends. A side that fails fails its row, which says why; the other
-rows go on and the exit status is 1. --list describes all rows. What is the same on both sides:
+rows go on and the exit status is 1. --list describes all rows. --small runs all at an eighth of the sizes, to see that it runs.
+How many cores other processes had meanwhile is measured too: above a few hundredths of one the numbers are not worth keeping,
+since threads that wait for each other at every operation, as OpenMP's do, lose more by it than others. What is the same on
+both sides:
 
 - the rows of text are made of --data (every text in it, one after another), cut at exact numbers of tokens and read in file
   order; where both sides count tokens, other counts are an error;
@@ -23,7 +26,9 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -34,6 +39,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 TUNED = {"MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 28)}
 # The least ratio that a row is to reach; --goal ROW=RATIO sets more.
 GOALS = {"threads-f32": 1.9, "threads-bf16": 1.9}
+# In tokens, but for accumulation, which is in micro-batches; --small takes an eighth.
+SIZES = {"sequence": 512, "accumulation": 8, "dpo_prompt": 256, "answer": 128, "prompt": 64, "new": 128, "trpo_new": 64,
+         "group_prompt": 256, "group_new": 64, "longest": 8192}
 # A program that proximal runs for rewards, and share_of_e in trl_steps.py.
 JUDGE = """
 import json, sys
@@ -210,7 +218,8 @@ def sft_data(args, sequence, count):
                  [{"text": first + second} for first, second in exact(args, count, sequence, [8])])
 
 
-def sft_proximal(args, dtype, sequence=512, accumulation=8, measured=None, threads=None):
+def sft_proximal(args, dtype, sequence=None, accumulation=None, measured=None, threads=None):
+    sequence, accumulation = sequence or args.sequence, accumulation or args.accumulation
     measured = measured or args.steps
     data = sft_data(args, sequence, accumulation * (measured + 1))
     keys = {"dataset.path": str(data), "max_length": sequence, "per_device_train_batch_size": 1,
@@ -223,9 +232,9 @@ def sft_proximal(args, dtype, sequence=512, accumulation=8, measured=None, threa
 
 
 def sft_peer(args, peer, dtype, tuned=True, compiled=False):
-    data = sft_data(args, 512, 8 * (args.steps + 1))
-    words = ["--peer", peer, "--model", args.model, "--data", data, "--mask", "all", "--max-length", 512, "--batch", 1]
-    words += ["--accumulation", 8, "--steps", args.steps + 1, "--learning-rate", 1e-5, "--schedule", "constant"]
+    data = sft_data(args, args.sequence, args.accumulation * (args.steps + 1))
+    words = ["--peer", peer, "--model", args.model, "--data", data, "--mask", "all", "--max-length", args.sequence]
+    words += ["--batch", 1, "--accumulation", args.accumulation, "--steps", args.steps + 1, "--learning-rate", 1e-5, "--schedule", "constant"]
     words += ["--dtype", dtype] + ["--compile"] * compiled
     lines, _, peak = script(args, "sft_torch.py", words, tuned)
     steps = [line for line in lines if "step" in line]
@@ -248,26 +257,26 @@ def sft(ours, theirs):
 
 def dpo_data(args, measured):
     # A text's answer ends with the end token, which both sides add.
-    rows = exact(args, 8 * (measured + 1), 256, [127, 127])
+    rows = exact(args, args.accumulation * (measured + 1), args.dpo_prompt, [args.answer - 1] * 2)
     return write(args.work / f"dpo-{measured}.jsonl", [dict(zip(("prompt", "chosen", "rejected"), row)) for row in rows])
 
 
 def dpo_proximal(args, dtype, cached):
-    keys = {"dataset.path": str(dpo_data(args, args.steps)), "max_length": 512, "per_device_train_batch_size": 1, "beta": 0.2,
-            "gradient_accumulation_steps": 8, "precompute_ref_log_probs": cached, "dtype": dtype} | SFT
+    keys = {"dataset.path": str(dpo_data(args, args.steps)), "max_length": args.dpo_prompt + args.answer, "beta": 0.2, "per_device_train_batch_size": 1,
+            "gradient_accumulation_steps": args.accumulation, "precompute_ref_log_probs": cached, "dtype": dtype} | SFT
     found = train(args, "dpo", keys, args.steps)
-    return {"value": 8 * args.steps / sum(found["seconds"][1:]), "peak": found["peak"], "count": found["tokens"],
+    return {"value": args.accumulation * args.steps / sum(found["seconds"][1:]), "peak": found["peak"], "count": found["tokens"],
             "losses": [line["loss"] for line in found["lines"]], "seconds": found["seconds"]}
 
 
 def dpo_peer(args, dtype, cached):
     words = ["dpo", "--model", args.model, "--data", dpo_data(args, args.steps), "--dtype", dtype, "--batch", 1]
-    words += ["--accumulation", 8, "--steps", args.steps + 1, "--learning-rate", 1e-5, "--set", "beta=0.2"]
-    words += ["--set", "max_length=512", "--set", f"precompute_ref_log_probs={json.dumps(cached)}"]
+    words += ["--accumulation", args.accumulation, "--steps", args.steps + 1, "--learning-rate", 1e-5, "--set", "beta=0.2"]
+    words += ["--set", f"max_length={args.dpo_prompt + args.answer}", "--set", f"precompute_ref_log_probs={json.dumps(cached)}"]
     lines, _, peak = script(args, "trl_steps.py", words)
     steps = [line for line in lines if "step" in line]
     totals = [0, *(line["num_tokens"] for line in steps)]
-    return {"value": 8 * args.steps / sum(line["seconds"] for line in steps[1:]), "peak": peak,
+    return {"value": args.accumulation * args.steps / sum(line["seconds"] for line in steps[1:]), "peak": peak,
             "losses": [line["loss"] for line in steps], "count": [b - a for a, b in zip(totals, totals[1:])],
             "seconds": [line["seconds"] for line in steps]}
 
@@ -309,24 +318,24 @@ def online(args, trainer, dtype, measured, prompt, new, batch, accumulation, gro
 
 
 def grpo_proximal(args, dtype):
-    found = online(args, "grpo", dtype, args.steps, 64, 128, 8, 4, 8, SFT | {"learning_rate": 1e-6})
+    found = online(args, "grpo", dtype, args.steps, args.prompt, args.new, 8, 4, 8, SFT | {"learning_rate": 1e-6})
     seconds, drawing = (sum(found[key][1:]) / args.steps for key in ("seconds", "drawing"))
     return {"value": seconds, "peak": found["peak"], "drawing": drawing, "count": found["tokens"],
-            "tokens_per_second": 32 * 128 / seconds}
+            "tokens_per_second": 32 * args.new / seconds}
 
 
 def grpo_peer(args, dtype):
-    data = prompts(args, 4 * (args.steps + 1), 64)
+    data = prompts(args, 4 * (args.steps + 1), args.prompt)
     words = ["grpo", "--model", endless(args), "--data", data, "--dtype", dtype, "--batch", 8, "--accumulation", 4]
-    words += ["--steps", args.steps + 1, "--set", "num_generations=8", "--set", "max_completion_length=128"]
+    words += ["--steps", args.steps + 1, "--set", "num_generations=8", "--set", f"max_completion_length={args.new}"]
     lines, _, peak = script(args, "trl_steps.py", words)
     steps = [line for line in lines if "step" in line]
-    if any(line[f"completions/{name}_length"] != 128 for line in steps for name in ("min", "max")):
-        raise Failed("TRL: a completion has not 128 tokens")
+    if any(line[f"completions/{name}_length"] != args.new for line in steps for name in ("min", "max")):
+        raise Failed(f"TRL: a completion has not {args.new} tokens")
     totals = [0, *(round(line["num_tokens"]) for line in steps)]
     seconds = sum(line["seconds"] for line in steps[1:]) / args.steps
     return {"value": seconds, "peak": peak, "count": [b - a for a, b in zip(totals, totals[1:])],
-            "tokens_per_second": 32 * 128 / seconds}
+            "tokens_per_second": 32 * args.new / seconds}
 
 
 def grpo(ours, *theirs):
@@ -342,32 +351,32 @@ def decode_count(batch):
 
 
 def decode_proximal(args, dtype, batch):
-    data = prompts(args, decode_count(batch), 64)
+    data = prompts(args, decode_count(batch), args.prompt)
     with tempfile.TemporaryDirectory(dir=args.work) as out:
         command = [args.proximal, "eval", "--model", endless(args), "--dataset", data, "--output", out + "/answers.jsonl"]
-        command += ["--max-new-tokens", args.tokens, "--batch-size", batch, "--dtype", dtype, "--threads", args.threads, "--json"]
+        command += ["--max-new-tokens", args.new, "--batch-size", batch, "--dtype", dtype, "--threads", args.threads, "--json"]
         text, _, peak = run(command)
     summary = json.loads(text)["summary"]
-    if summary["tokens"] != args.tokens * decode_count(batch):
-        raise Failed(f"proximal eval: {summary['tokens']} new tokens, expected {args.tokens * decode_count(batch)}")
+    if summary["tokens"] != args.new * decode_count(batch):
+        raise Failed(f"proximal eval: {summary['tokens']} new tokens, expected {args.new * decode_count(batch)}")
     return {"value": summary["tokens"] / summary["seconds"], "peak": peak}
 
 
 def decode_transformers(args, dtype, batch):
     count = decode_count(batch)
-    words = ["--model", endless(args), "--prompts", prompts(args, count, 64), "--count", count, "--batch", batch]
-    words += ["--tokens", args.tokens, "--dtype", dtype, "--ignore-eos"]
+    words = ["--model", endless(args), "--prompts", prompts(args, count, args.prompt), "--count", count, "--batch", batch]
+    words += ["--tokens", args.new, "--dtype", dtype, "--ignore-eos"]
     lines, _, peak = script(args, "decode_torch.py", words)
-    return decoded("transformers", lines, count * args.tokens, peak)
+    return decoded("transformers", lines, count * args.new, peak)
 
 
 def decode_llama(args, gguf, batch):
-    rows = [json.loads(line)["prompt"] for line in open(prompts(args, decode_count(batch), 64), encoding="utf-8")]
+    rows = [json.loads(line)["prompt"] for line in open(prompts(args, decode_count(batch), args.prompt), encoding="utf-8")]
     encode = args.pieces[2]
     data = write(args.work / f"ids-{batch}.jsonl", [{"ids": encode(row)} for row in rows])
-    words = ["--model", gguf, "--prompts", data, "--batch", batch, "--tokens", args.tokens]
+    words = ["--model", gguf, "--prompts", data, "--batch", batch, "--tokens", args.new]
     lines, _, peak = script(args, "decode_llama.py", words, tuned=False, python=args.llama_python)
-    return decoded("llama.cpp", lines, len(rows) * args.tokens, peak) | {"system": lines[0].get("system")}
+    return decoded("llama.cpp", lines, len(rows) * args.new, peak) | {"system": lines[0].get("system")}
 
 
 def decoded(name, lines, expected, peak):
@@ -389,11 +398,12 @@ def decode(dtype, batch):
 
 
 # Two prompts of 64 tokens, 8 completions of 64 tokens each, 8 in a micro-batch: what PyTorch's second graph has room for.
-TRPO = dict(measured=0, prompt=64, new=64, batch=8, accumulation=2, group=8)
+def trpo_online(args, trainer, more):
+    return online(args, trainer, "f32", 0, args.prompt, args.trpo_new, batch=8, accumulation=2, group=8, more=more)
 
 
 def trpo_proximal(args):
-    found = online(args, "trpo", "f32", more={"cg_iters": 10, "cg_residual_tol": 0.0}, **TRPO)
+    found = trpo_online(args, "trpo", {"cg_iters": 10, "cg_residual_tol": 0.0})
     args.completions = args.work / "completions.jsonl"
     args.completions.write_text(found["completions"], encoding="utf-8")
     line = found["lines"][0]
@@ -403,12 +413,12 @@ def trpo_proximal(args):
 
 
 def grpo_update(args):
-    found = online(args, "grpo", "f32", more=SFT | {"learning_rate": 1e-6}, **TRPO)
+    found = trpo_online(args, "grpo", SFT | {"learning_rate": 1e-6})
     return {"value": found["seconds"][0] - found["drawing"][0], "peak": found["peak"]}
 
 
 def trpo_peer(args, graph):
-    words = ["--model", args.model, "--completions", args.completions, "--batch", TRPO["batch"], "--graph", graph]
+    words = ["--model", args.model, "--completions", args.completions, "--batch", 8, "--graph", graph]
     lines, _, peak = script(args, "trpo_torch.py", [*words, "--repeat", 2])
     step = lines[1]
     return step | {"value": step["seconds"], "peak": peak}
@@ -422,7 +432,7 @@ def trpo(args):
 
 
 def startup(args):
-    data = prompts(args, 4, 64)
+    data = prompts(args, 4, args.prompt)
     text = json.loads(data.read_text("utf-8").splitlines()[0])["prompt"]
 
     def ours():
@@ -451,21 +461,21 @@ def threads(dtype):
     return sides
 
 
-LENGTHS = [128, 256, 512, 1024, 2048, 4096, 8192]
 GROUPS = [2, 4, 8, 16]
 
 
 def lengths(dtype):
     def sides(args):
-        return {n: lambda n=n: sft_proximal(args, dtype, n, LENGTHS[-1] // n, measured=1) for n in LENGTHS}
+        points = [args.longest >> k for k in range(6, -1, -1)]
+        return {n: lambda n=n: sft_proximal(args, dtype, n, args.longest // n, measured=1) for n in points}
 
     return sides
 
 
 def group_point(args, dtype, group):
     # 16 completions a step whatever the group; the prompt is long, for it is run once for its group.
-    found = online(args, "grpo", dtype, 1, 256, 64, 8, 2, group, SFT | {"learning_rate": 1e-6})
-    return {"value": 16 * 64 / found["seconds"][1], "peak": found["peak"], "drawing": found["drawing"][1]}
+    found = online(args, "grpo", dtype, 1, args.group_prompt, args.group_new, 8, 2, group, SFT | {"learning_rate": 1e-6})
+    return {"value": 16 * args.group_new / found["seconds"][1], "peak": found["peak"], "drawing": found["drawing"][1]}
 
 
 def groups(dtype):
@@ -499,6 +509,15 @@ CURVES = {
 }
 
 
+def others_seconds():
+    """Seconds of processors that went to other processes, or other guests of the machine, since it started."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    own = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own
+
+
 def measure(args, name, sides):
     """All rounds of a row: side -> its results."""
     chosen = [side for side in sides if isinstance(side, int) or side.startswith("proximal")
@@ -506,11 +525,13 @@ def measure(args, name, sides):
     found = {side: [] for side in chosen}
     for i in range(args.rounds):
         for side in chosen:
-            begin = time.time()
+            begin, busy = time.time(), others_seconds()
             result = sides[side]()
+            took = time.time() - begin
+            result["others"] = max(others_seconds() - busy, 0.0) / took
             found[side].append(result)
-            shown = f"{name}, round {i + 1}, {side}: {result['value']:.4g}, {result['peak']:.0f} MiB ({time.time() - begin:.0f} s)"
-            print(shown, file=sys.stderr, flush=True)
+            shown = f"{name}, round {i + 1}, {side}: {result['value']:.4g}, {result['peak']:.0f} MiB ({took:.0f} s, "
+            print(shown + f"others had {result['others']:.2f} cores)", file=sys.stderr, flush=True)
     counts = {side: results[0]["count"] for side, results in found.items() if "count" in results[0] and name not in CURVES}
     if len(set(map(tuple, counts.values()))) > 1:
         raise Failed(f"{name}: the sides count different tokens in a step: {counts}")
@@ -532,11 +553,11 @@ def partner(side, found):
 
 def table_row(name, found, args):
     what, unit, more, _ = ROWS[name]
+    peers = [side for side in found if not side.startswith("proximal")]
     lines = []
-    for side, theirs in found.items():
-        beside = partner(side, found)
-        if side == beside or side == next(iter(found)):
-            continue
+    # A row without a peer has proximal beside itself.
+    for side in peers or list(found)[1:]:
+        theirs, beside = found[side], partner(side, found) if peers else next(iter(found))
         ours = found[beside]
         pairs = list(zip([x["value"] for x in ours], [x["value"] for x in theirs]))
         ratios = [a / b if more else b / a for a, b in pairs]
@@ -554,14 +575,16 @@ def table_row(name, found, args):
 
 def remarks(name, found):
     """What belongs beside the numbers: how far the losses are apart, phases, rates."""
-    first = next(iter(found))
+    yield f"{name}: others had {max(r['others'] for results in found.values() for r in results):.2f} cores at most"
     for side, results in found.items():
         result = results[-1]
-        if side != first and "losses" in result and name[:3] in ("sft", "dpo"):
+        if "losses" in result and not side.startswith("proximal"):
             apart = max(abs(a - b) / abs(b) for a, b in zip(found[partner(side, found)][-1]["losses"], result["losses"]))
             yield f"{name}: losses of the steps, {partner(side, found)} and {side}: {apart:.1e} apart at most, relatively"
         if "drawing" in result and name in ROWS:
             yield f"{name}: {side}: of {result['value']:.2f} s a step {result['drawing']:.2f} s are drawing and rewards"
+        if name == "trpo" and "step_size" not in result:
+            yield f"{name}: {side}: {span([x['value'] for x in results])} s"
         if "tokens_per_second" in result:
             rates = span([x["tokens_per_second"] for x in results])
             yield f"{name}: {side}: {rates} completion tokens/s of the whole step"
@@ -570,7 +593,8 @@ def remarks(name, found):
             yield f"{name}: {side}: " + ", ".join(f"{key} {result[key]:.6g}" for key in keys)
         if "forward_backward_seconds" in result:
             passes = result["forward_backward_seconds"]
-            yield f"{name}: {side}: forward and backward of the same batch {passes:.2f} s, the update {result['value'] / passes:.1f} of it"
+            ratio = result["value"] / passes
+            yield f"{name}: {side}: forward and backward of the same batch {passes:.2f} s, the update {ratio:.1f} times that"
         if result.get("system"):
             yield f"{name}: {side}: {result['system']}"
 
@@ -632,7 +656,7 @@ def arguments():
     p.add_argument("--sides", help="only peers whose name has one of these, with commas")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=1, help="measured optimizer steps, after the first")
-    p.add_argument("--tokens", type=int, default=128, help="new tokens in the decode rows")
+    p.add_argument("--small", action="store_true", help="an eighth of the sizes: shows that it runs, the numbers mean nothing")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--llama", action="append", default=[], metavar="NAME=FILE", help="a GGUF file for llama.cpp; NAME f32: "
                    "beside the f32 rows of decoding, any other: beside the bf16 rows")
@@ -644,6 +668,8 @@ def arguments():
     args = p.parse_args()
     if not args.list and not (args.model and args.data):
         p.error("--model and --data are needed")
+    for name, size in SIZES.items():
+        setattr(args, name, max(size // 8, 2) if args.small else size)
     args.llama = dict(pair.split("=", 1) for pair in args.llama)
     args.goals = GOALS | {row: float(x) for row, x in (pair.rsplit("=", 1) for pair in args.goal)}
     args.sides = args.sides.split(",") if args.sides else []
@@ -658,6 +684,7 @@ def arguments():
 
 def main():
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if args.list:
         for name in args.chosen:
             what, unit = (ROWS.get(name) or CURVES[name])[:2]
@@ -681,6 +708,8 @@ def main():
     found = everything["rows"]
     curves = {name: found[name] for name in CURVES if name in found}
     print(f"{everything['machine']}; {args.rounds} rounds by turns\n")
+    if args.small:
+        print("--small: an eighth of the sizes that are named. The numbers mean nothing.\n")
     print("| row | | proximal, min - median - max | peer | its min - median - max | ratio of the medians (by round) | "
           "peak MiB | its peak MiB | ratio | goal |\n|---|---|---|---|---|---|---|---|---|---|")
     for name in args.chosen:
