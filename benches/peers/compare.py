@@ -1,27 +1,31 @@
-"""proximal beside TRL, PyTorch, transformers and llama.cpp, by turns on the same weights, tokens and settings: one table.
+"""proximal beside TRL, PyTorch, transformers and llama.cpp, by turns on the same weights and tokens: one table.
 
     python compare.py --proximal target/release/proximal --model DIR --data faq.jsonl [--rows sft-f32,decode-b8-bf16]
-        [--rounds 3] [--llama bf16=FILE.gguf --llama q4_1=FILE.gguf --llama-python PYTHON] [--json out.json] [--plot out.svg]
+        [--rounds 3] [--llama bf16=FILE.gguf --llama q4_1=FILE.gguf --llama-python PYTHON]
+        [--json out.json] [--plot out.svg]
 
-Each side of a row is a process of its own; a round runs every side once, in the order of the table, and --rounds rounds are
-made. A ratio is above 1 where proximal is the better one; min and max are those of the rounds. Memory is the largest resident
-set of a process, as the kernel counts it when the process ends. A side that fails fails its row, which says why; the other
-rows go on and the exit status is 1. --list describes all rows. --small runs all at an eighth of the sizes, to see that it runs.
-How many cores other processes had meanwhile is measured too: above a few hundredths of one the numbers are not worth keeping,
-since threads that wait for each other at every operation, as OpenMP's do, lose more by it than others. What is the same on
-both sides:
+Each side of a row is a process of its own; a round runs every side once, in the order of the table, and --rounds
+rounds are made. A ratio is above 1 where proximal is the better one; min and max are those of the rounds. Memory is
+the largest resident set of a process, as the kernel counts it when the process ends. A side that fails fails its row,
+which says why; the other rows go on and the exit status is 1. --list describes all rows. --small runs all at an
+eighth of the sizes, to see that it runs. How many cores other processes had meanwhile is measured too: above a few
+hundredths of one the numbers are not worth keeping, since threads that wait for each other at every operation, as
+OpenMP's do, lose more by it than others. What is the same on both sides:
 
-- the rows of text are made of --data (every text in it, one after another), cut at exact numbers of tokens and read in file
-  order; where both sides count tokens, other counts are an error;
-- AdamW, constant learning rate, no weight decay, gradients clipped at 1, no dropout, no gradient checkpointing (TRL's default
-  is on, which is slower); the first step of every side is left out (allocation, compiling);
-- --threads threads; no end token ends a completion: `decode` and `grpo` run on a folder whose end token is one that no text
-  has, and a completion of another length is an error.
+- the rows of text are made of --data (every text in it, one after another), cut at exact numbers of tokens and read
+  in file order; where both sides count tokens, other counts are an error;
+- AdamW, constant learning rate, no weight decay, gradients clipped at 1, no dropout, no gradient checkpointing (TRL's
+  default is on, which is slower); the first step of every side is left out (allocation, compiling), but TRPO's;
+- --threads threads; no end token ends a completion: decoding and reinforcement learning run on a folder whose end
+  token is one that no text has, and a completion of another length is an error.
 
-`tuned` is glibc's malloc told to keep memory between steps (MALLOC_ variables), which makes PyTorch faster than as users run it.
+`tuned` is glibc's malloc told to keep memory between steps (MALLOC_ variables), which makes PyTorch faster than as
+users run it. proximal's steps are timed from outside, from one line of its log to the next, so what is between two
+steps counts for it and not for its peers; a generation ends when completions.jsonl is written.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -36,12 +40,12 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-TUNED = {"MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_MMAP_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 28)}
+TUNED = {"MALLOC_TRIM_THRESHOLD_": 1 << 34, "MALLOC_MMAP_THRESHOLD_": 1 << 34, "MALLOC_TOP_PAD_": 1 << 28}
 # The least ratio that a row is to reach; --goal ROW=RATIO sets more.
 GOALS = {"threads-f32": 1.9, "threads-bf16": 1.9}
 # In tokens, but for accumulation, which is in micro-batches; --small takes an eighth.
-SIZES = {"sequence": 512, "accumulation": 8, "dpo_prompt": 256, "answer": 128, "prompt": 64, "new": 128, "trpo_new": 64,
-         "group_prompt": 256, "group_new": 64, "longest": 8192}
+SIZES = {"sequence": 512, "accumulation": 8, "dpo_prompt": 256, "answer": 128, "prompt": 64, "new": 128,
+         "trpo_new": 64, "group_prompt": 256, "group_new": 64, "longest": 8192}
 # A program that proximal runs for rewards, and share_of_e in trl_steps.py.
 JUDGE = """
 import json, sys
@@ -56,10 +60,11 @@ class Failed(Exception):
 
 
 def run(command, env=(), on_line=lambda line: None):
-    """Runs a command: its standard output, seconds from start to end, peak MiB. Each line of standard error as it comes."""
+    """Runs a command: its standard output, seconds from start to end, peak MiB. `on_line` gets its standard error."""
+    env = os.environ | {key: str(value) for key, value in dict(env).items()}
     command, begin = [str(word) for word in command], time.time()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
-        child = subprocess.Popen(command, env=os.environ | dict(env), stdout=out, stderr=subprocess.PIPE, text=True)
+        child = subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.PIPE, text=True)
         last = []
         try:
             for line in child.stderr:
@@ -105,7 +110,7 @@ def pieces(args):
 
 
 def exact(args, count, first, seconds=()):
-    """`count` rows: a text of `first` tokens, and for each of `seconds` another that continues it by exactly so many tokens."""
+    """`count` rows: a text of `first` tokens, and for each of `seconds` another that continues it by so many."""
     ids, decode, encode = args.pieces
     at, rows, tried = 0, [], 0
 
@@ -127,7 +132,7 @@ def exact(args, count, first, seconds=()):
             rows.append([decode(part) for part in row])
         tried += 1
         if tried > 50 * count + 1000:
-            raise Failed(f"{args.data}: no {count} rows of {first} tokens that are the same tokens again as text were found")
+            raise Failed(f"{args.data}: expected {count} texts of {first} tokens, found {len(rows)} that stay so")
     return rows
 
 
@@ -144,7 +149,8 @@ def endless(args):
     folder.mkdir()
     specials = [t for t in json.loads((source / "tokenizer.json").read_text("utf-8"))["added_tokens"] if t["special"]]
     config = json.loads((source / "tokenizer_config.json").read_text("utf-8"))
-    used = json.dumps([config.get(key) for key in ("eos_token", "bos_token", "pad_token", "unk_token", "chat_template")])
+    taken = ("eos_token", "bos_token", "pad_token", "unk_token", "chat_template")
+    used = json.dumps([config.get(key) for key in taken])
     free = [t for t in specials if t["content"] not in used]
     if not free:
         raise Failed(f"{source}: no special token is free to stand for the end token")
@@ -165,7 +171,7 @@ def endless(args):
 
 
 def train(args, trainer, keys, measured, model=None, threads=None):
-    """proximal: each step's seconds, its part before completions.jsonl was written, its tokens, its line of metrics.jsonl."""
+    """proximal: each step's seconds, their part before completions.jsonl was written, its tokens, its metrics."""
     with tempfile.TemporaryDirectory(dir=args.work) as out:
         stamps, drawn = [], []
 
@@ -186,7 +192,7 @@ def train(args, trainer, keys, measured, model=None, threads=None):
         path = pathlib.Path(out, "run", "completions.jsonl")
         completions = path.read_text("utf-8") if path.exists() else ""
     if len(lines) != measured + 1 or len(stamps) != measured + 2:
-        raise Failed(f"proximal {trainer}: expected {measured + 1} steps, found {len(lines)} in its log, {len(stamps)} times")
+        raise Failed(f"proximal {trainer}: expected {measured + 1} steps, found {len(lines)}, {len(stamps)} times")
     totals = [0, *(line.get("num_tokens", 0) for line in lines)]
     return {
         "seconds": [b - a for a, b in zip(stamps, stamps[1:])],
@@ -227,15 +233,15 @@ def sft_proximal(args, dtype, sequence=None, accumulation=None, measured=None, t
     found = train(args, "sft", keys, measured, threads=threads)
     # The first token of a row is given, not predicted.
     steps = [{"trained": t - accumulation, "seconds": s} for t, s in zip(found["tokens"], found["seconds"])]
-    return {"value": trained_per_second(steps), "peak": found["peak"], "losses": [line["loss"] for line in found["lines"]],
-            "count": [step["trained"] for step in steps], "seconds": found["seconds"]}
+    return {"value": trained_per_second(steps), "peak": found["peak"], "seconds": found["seconds"],
+            "losses": [line["loss"] for line in found["lines"]], "count": [step["trained"] for step in steps]}
 
 
 def sft_peer(args, peer, dtype, tuned=True, compiled=False):
     data = sft_data(args, args.sequence, args.accumulation * (args.steps + 1))
     words = ["--peer", peer, "--model", args.model, "--data", data, "--mask", "all", "--max-length", args.sequence]
-    words += ["--batch", 1, "--accumulation", args.accumulation, "--steps", args.steps + 1, "--learning-rate", 1e-5, "--schedule", "constant"]
-    words += ["--dtype", dtype] + ["--compile"] * compiled
+    words += ["--batch", 1, "--accumulation", args.accumulation, "--steps", args.steps + 1]
+    words += ["--learning-rate", 1e-5, "--schedule", "constant", "--dtype", dtype] + ["--compile"] * compiled
     lines, _, peak = script(args, "sft_torch.py", words, tuned)
     steps = [line for line in lines if "step" in line]
     return {"value": trained_per_second(steps), "peak": peak, "losses": [line["loss"] for line in steps],
@@ -258,21 +264,24 @@ def sft(ours, theirs):
 def dpo_data(args, measured):
     # A text's answer ends with the end token, which both sides add.
     rows = exact(args, args.accumulation * (measured + 1), args.dpo_prompt, [args.answer - 1] * 2)
-    return write(args.work / f"dpo-{measured}.jsonl", [dict(zip(("prompt", "chosen", "rejected"), row)) for row in rows])
+    rows = [dict(zip(("prompt", "chosen", "rejected"), row)) for row in rows]
+    return write(args.work / f"dpo-{measured}.jsonl", rows)
 
 
 def dpo_proximal(args, dtype, cached):
-    keys = {"dataset.path": str(dpo_data(args, args.steps)), "max_length": args.dpo_prompt + args.answer, "beta": 0.2, "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": args.accumulation, "precompute_ref_log_probs": cached, "dtype": dtype} | SFT
+    keys = {"dataset.path": str(dpo_data(args, args.steps)), "max_length": args.dpo_prompt + args.answer, "beta": 0.2,
+            "per_device_train_batch_size": 1, "gradient_accumulation_steps": args.accumulation,
+            "precompute_ref_log_probs": cached, "dtype": dtype} | SFT
     found = train(args, "dpo", keys, args.steps)
-    return {"value": args.accumulation * args.steps / sum(found["seconds"][1:]), "peak": found["peak"], "count": found["tokens"],
-            "losses": [line["loss"] for line in found["lines"]], "seconds": found["seconds"]}
+    return {"value": args.accumulation * args.steps / sum(found["seconds"][1:]), "peak": found["peak"],
+            "count": found["tokens"], "losses": [line["loss"] for line in found["lines"]], "seconds": found["seconds"]}
 
 
 def dpo_peer(args, dtype, cached):
     words = ["dpo", "--model", args.model, "--data", dpo_data(args, args.steps), "--dtype", dtype, "--batch", 1]
-    words += ["--accumulation", args.accumulation, "--steps", args.steps + 1, "--learning-rate", 1e-5, "--set", "beta=0.2"]
-    words += ["--set", f"max_length={args.dpo_prompt + args.answer}", "--set", f"precompute_ref_log_probs={json.dumps(cached)}"]
+    words += ["--accumulation", args.accumulation, "--steps", args.steps + 1, "--learning-rate", 1e-5]
+    words += ["--set", "beta=0.2", "--set", f"max_length={args.dpo_prompt + args.answer}"]
+    words += ["--set", f"precompute_ref_log_probs={json.dumps(cached)}"]
     lines, _, peak = script(args, "trl_steps.py", words)
     steps = [line for line in lines if "step" in line]
     totals = [0, *(line["num_tokens"] for line in steps)]
@@ -308,12 +317,13 @@ def online(args, trainer, dtype, measured, prompt, new, batch, accumulation, gro
     command = json.dumps([sys.executable, str(judge)])
     config.write_text(f'reward_funcs = [{{ type = "command", command = {command} }}]\n')
     keys = {"config": str(config), "dataset.path": str(prompts(args, size // group * (measured + 1), prompt)),
-            "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "num_generations": group,
-            "max_completion_length": new, "num_completions_to_print": 0, "dtype": dtype, "seed": 1} | dict(more)
+            "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation,
+            "num_generations": group, "max_completion_length": new, "num_completions_to_print": 0, "dtype": dtype,
+            "seed": 1} | dict(more)
     found = train(args, trainer, keys, measured, endless(args))
     lengths = {len(line["completion_ids"]) for line in json_lines(found["completions"])}
     if lengths != {new} or found["tokens"] != [size * (prompt + new)] * (measured + 1):
-        raise Failed(f"proximal {trainer}: completions of {sorted(lengths)} tokens, expected {new}; {found['tokens']} in all")
+        raise Failed(f"proximal {trainer}: completions of {lengths} tokens, expected {new}; {found['tokens']} in all")
     return found
 
 
@@ -353,8 +363,9 @@ def decode_count(batch):
 def decode_proximal(args, dtype, batch):
     data = prompts(args, decode_count(batch), args.prompt)
     with tempfile.TemporaryDirectory(dir=args.work) as out:
-        command = [args.proximal, "eval", "--model", endless(args), "--dataset", data, "--output", out + "/answers.jsonl"]
-        command += ["--max-new-tokens", args.new, "--batch-size", batch, "--dtype", dtype, "--threads", args.threads, "--json"]
+        command = [args.proximal, "eval", "--model", endless(args), "--dataset", data, "--output", out + "/a.jsonl"]
+        command += ["--max-new-tokens", args.new, "--batch-size", batch, "--dtype", dtype]
+        command += ["--threads", args.threads, "--json"]
         text, _, peak = run(command)
     summary = json.loads(text)["summary"]
     if summary["tokens"] != args.new * decode_count(batch):
@@ -364,14 +375,15 @@ def decode_proximal(args, dtype, batch):
 
 def decode_transformers(args, dtype, batch):
     count = decode_count(batch)
-    words = ["--model", endless(args), "--prompts", prompts(args, count, args.prompt), "--count", count, "--batch", batch]
-    words += ["--tokens", args.new, "--dtype", dtype, "--ignore-eos"]
+    words = ["--model", endless(args), "--prompts", prompts(args, count, args.prompt), "--count", count]
+    words += ["--batch", batch, "--tokens", args.new, "--dtype", dtype, "--ignore-eos"]
     lines, _, peak = script(args, "decode_torch.py", words)
     return decoded("transformers", lines, count * args.new, peak)
 
 
 def decode_llama(args, gguf, batch):
-    rows = [json.loads(line)["prompt"] for line in open(prompts(args, decode_count(batch), args.prompt), encoding="utf-8")]
+    path = prompts(args, decode_count(batch), args.prompt)
+    rows = [line["prompt"] for line in json_lines(path.read_text("utf-8"))]
     encode = args.pieces[2]
     data = write(args.work / f"ids-{batch}.jsonl", [{"ids": encode(row)} for row in rows])
     words = ["--model", gguf, "--prompts", data, "--batch", batch, "--tokens", args.new]
@@ -397,7 +409,7 @@ def decode(dtype, batch):
     return sides
 
 
-# Two prompts of 64 tokens, 8 completions of 64 tokens each, 8 in a micro-batch: what PyTorch's second graph has room for.
+# 16 completions, 8 in a micro-batch: what PyTorch's second graph has room for.
 def trpo_online(args, trainer, more):
     return online(args, trainer, "f32", 0, args.prompt, args.trpo_new, batch=8, accumulation=2, group=8, more=more)
 
@@ -456,7 +468,10 @@ def startup(args):
 
 def threads(dtype):
     def sides(args):
-        return {f"proximal, {n} thread{'s' * (n > 1)}": lambda n=n: sft_proximal(args, dtype, threads=n) for n in (2, 1)}
+        def side(n):
+            return lambda: sft_proximal(args, dtype, threads=n)
+
+        return {"proximal, 2 threads": side(2), "proximal, 1 thread": side(1)}
 
     return sides
 
@@ -474,7 +489,8 @@ def lengths(dtype):
 
 def group_point(args, dtype, group):
     # 16 completions a step whatever the group; the prompt is long, for it is run once for its group.
-    found = online(args, "grpo", dtype, 1, args.group_prompt, args.group_new, 8, 2, group, SFT | {"learning_rate": 1e-6})
+    more = SFT | {"learning_rate": 1e-6}
+    found = online(args, "grpo", dtype, 1, args.group_prompt, args.group_new, 8, 2, group, more)
     return {"value": 16 * args.group_new / found["seconds"][1], "peak": found["peak"], "drawing": found["drawing"][1]}
 
 
@@ -496,7 +512,8 @@ ROWS = {
     **{f"decode-b{batch}-{dtype}": (f"greedy decoding, {dtype}, {batch} at once, 64 prompt tokens, prompts included",
                                    "new tokens/s", True, decode(dtype, batch))
        for dtype in ("bf16", "f32") for batch in (1, 8, 32)},
-    "trpo": ("TRPO update, 16 completions of 64 tokens to 2 prompts of 64, 10 products with F", "s/update", False, trpo),
+    "trpo": ("TRPO update, 16 completions of 64 tokens to 2 prompts of 64, 10 products with F", "s/update", False,
+             trpo),
     "startup": ("process start to end: one token of a prompt of 64", "s", False, startup),
     "threads-f32": ("SFT, f32, two threads against one", "tokens/s", True, threads("f32")),
     "threads-bf16": ("SFT, bf16, two threads against one", "tokens/s", True, threads("bf16")),
@@ -504,8 +521,8 @@ ROWS = {
 CURVES = {
     "lengths-f32": ("SFT, f32, 8192 tokens a step", "sequence", "trained tokens/s", lengths("f32")),
     "lengths-bf16": ("SFT, bf16, 8192 tokens a step", "sequence", "trained tokens/s", lengths("bf16")),
-    "groups-f32": ("GRPO, f32, 16 completions of 64 tokens, prompts of 256", "group", "completion tokens/s", groups("f32")),
-    "groups-bf16": ("GRPO, bf16, 16 completions of 64 tokens, prompts of 256", "group", "completion tokens/s", groups("bf16")),
+    **{f"groups-{dtype}": (f"GRPO, {dtype}, 16 completions of 64 tokens, prompts of 256", "group",
+                           "completion tokens/s", groups(dtype)) for dtype in ("f32", "bf16")},
 }
 
 
@@ -532,8 +549,8 @@ def measure(args, name, sides):
             found[side].append(result)
             shown = f"{name}, round {i + 1}, {side}: {result['value']:.4g}, {result['peak']:.0f} MiB ({took:.0f} s, "
             print(shown + f"others had {result['others']:.2f} cores)", file=sys.stderr, flush=True)
-    counts = {side: results[0]["count"] for side, results in found.items() if "count" in results[0] and name not in CURVES}
-    if len(set(map(tuple, counts.values()))) > 1:
+    counts = {side: results[0]["count"] for side, results in found.items() if "count" in results[0]}
+    if name in ROWS and len(set(map(tuple, counts.values()))) > 1:
         raise Failed(f"{name}: the sides count different tokens in a step: {counts}")
     return found
 
@@ -579,10 +596,12 @@ def remarks(name, found):
     for side, results in found.items():
         result = results[-1]
         if "losses" in result and not side.startswith("proximal"):
-            apart = max(abs(a - b) / abs(b) for a, b in zip(found[partner(side, found)][-1]["losses"], result["losses"]))
-            yield f"{name}: losses of the steps, {partner(side, found)} and {side}: {apart:.1e} apart at most, relatively"
+            ours = partner(side, found)
+            apart = max(abs(a - b) / abs(b) for a, b in zip(found[ours][-1]["losses"], result["losses"]))
+            yield f"{name}: losses of the steps, {ours} and {side}: at most {apart:.1e} of them apart"
         if "drawing" in result and name in ROWS:
-            yield f"{name}: {side}: of {result['value']:.2f} s a step {result['drawing']:.2f} s are drawing and rewards"
+            whole = result["value"]
+            yield f"{name}: {side}: of {whole:.2f} s a step {result['drawing']:.2f} s are drawing and rewards"
         if name == "trpo" and "step_size" not in result:
             yield f"{name}: {side}: {span([x['value'] for x in results])} s"
         if "tokens_per_second" in result:
@@ -594,7 +613,7 @@ def remarks(name, found):
         if "forward_backward_seconds" in result:
             passes = result["forward_backward_seconds"]
             ratio = result["value"] / passes
-            yield f"{name}: {side}: forward and backward of the same batch {passes:.2f} s, the update {ratio:.1f} times that"
+            yield f"{name}: {side}: forward and backward of the batch {passes:.2f} s, the update {ratio:.1f} times"
         if result.get("system"):
             yield f"{name}: {side}: {result['system']}"
 
@@ -641,8 +660,7 @@ def plot(curves):
 
 def machine(args):
     name = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
-    code = "import importlib.metadata as m; print(', '.join(n + ' ' + m.version(n) for n in ('torch', 'transformers', 'trl')))"
-    versions = run([sys.executable, "-c", code])[0].strip()
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "trl"))
     ours = run([args.proximal, "--version"])[0].strip()
     return f"{name or platform.processor()}, {os.cpu_count()} cores, {args.threads} threads; {ours}; {versions}"
 
@@ -652,14 +670,14 @@ def arguments():
     p.add_argument("--proximal", default="target/release/proximal")
     p.add_argument("--model", help="Hugging Face folder")
     p.add_argument("--data", help="JSON lines of text")
-    p.add_argument("--rows", help="names, with commas; a beginning such as sft or decode-b8 takes all that have it [all]")
-    p.add_argument("--sides", help="only peers whose name has one of these, with commas")
+    p.add_argument("--rows", help="names, with commas; sft or decode-b8 takes all that begin so [all]")
+    p.add_argument("--sides", action="append", default=[], metavar="TEXT", help="only peers whose name has this text")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=1, help="measured optimizer steps, after the first")
-    p.add_argument("--small", action="store_true", help="an eighth of the sizes: shows that it runs, the numbers mean nothing")
+    p.add_argument("--small", action="store_true", help="an eighth of the sizes, to see that it runs")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--llama", action="append", default=[], metavar="NAME=FILE", help="a GGUF file for llama.cpp; NAME f32: "
-                   "beside the f32 rows of decoding, any other: beside the bf16 rows")
+    p.add_argument("--llama", action="append", default=[], metavar="NAME=FILE", help="a GGUF file for llama.cpp; the "
+                   "one called f32 stands beside the f32 rows of decoding, any other beside the bf16 rows")
     p.add_argument("--llama-python", default=sys.executable, help="a Python that has llama-cpp-python")
     p.add_argument("--goal", action="append", default=[], metavar="ROW[:SIDE]=RATIO")
     p.add_argument("--json", help="write all that was measured here")
@@ -672,7 +690,6 @@ def arguments():
         setattr(args, name, max(size // 8, 2) if args.small else size)
     args.llama = dict(pair.split("=", 1) for pair in args.llama)
     args.goals = GOALS | {row: float(x) for row, x in (pair.rsplit("=", 1) for pair in args.goal)}
-    args.sides = args.sides.split(",") if args.sides else []
     names = list(ROWS) + list(CURVES)
     wanted = args.rows.split(",") if args.rows else names
     args.chosen = [name for name in names if any(name == w or name.startswith(w + "-") for w in wanted)]

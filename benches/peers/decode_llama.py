@@ -2,11 +2,11 @@
 
     python decode_llama.py --model FILE.gguf --prompts ids.jsonl --batch 8 --tokens 128 --threads 2
 
-A line of the prompts is {"ids": [...]}, tokens of the model's vocabulary; no end token ends a completion. Prompts are decoded
---batch at a time, each step one llama_decode of a token a sequence; the largest logit is found with numpy. Timing covers prompts
-and new tokens, not loading. The first line printed says which instruction sets llama.cpp was built with and where its weights
-lie (an AMX buffer has those that its AMX kernels can use); then the new ids of each prompt; the last has tokens, seconds,
-tokens_per_second and peak_rss_mb.
+A line of the prompts is {"ids": [...]}, tokens of the model's vocabulary; no end token ends a completion. Prompts are
+decoded --batch at a time, each step one llama_decode of a token a sequence; the largest logit is found with numpy.
+Timing covers prompts and new tokens, not loading. The first line printed says which instruction sets llama.cpp was
+built with and where its weights lie (an AMX buffer has those that its AMX kernels can use); then the new ids of each
+prompt; the last has tokens, seconds, tokens_per_second and peak_rss_mb.
 """
 
 import argparse
@@ -81,7 +81,8 @@ def main():
         for i, ids in enumerate(new, first):
             print(json.dumps({"index": i, "ids": ids}), flush=True)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
-    print(json.dumps({"tokens": new_tokens, "seconds": seconds, "tokens_per_second": new_tokens / seconds, "peak_rss_mb": rss}))
+    rate = new_tokens / seconds
+    print(json.dumps({"tokens": new_tokens, "seconds": seconds, "tokens_per_second": rate, "peak_rss_mb": rss}))
 
 
 if __name__ == "__main__":

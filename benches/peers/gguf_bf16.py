@@ -1,9 +1,10 @@
-"""Writes a GGUF file again with its matrices in bf16 or f32, dequantised by the `gguf` package; everything else is copied.
+"""Writes a GGUF file again with its matrices in bf16 or f32, dequantised by the `gguf` package; everything else is
+copied.
 
     python gguf_bf16.py model.Q4_1.gguf model.bf16.gguf [--dtype f32]
 
-So llama.cpp has the weights that `proximal convert` makes of the same file. Vectors (norms, biases) become f32, as llama.cpp
-wants them.
+So llama.cpp has the weights that `proximal convert` makes of the same file. Vectors (norms, biases) become f32, as
+llama.cpp wants them.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import numpy as np
 
 TYPES = {"bf16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
          "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32)}
+
+MADE = ("general.architecture", "general.file_type", "general.quantization_version")
 
 
 def main():
@@ -26,7 +29,7 @@ def main():
     writer = gguf.GGUFWriter(args.target, reader.fields["general.architecture"].contents())
     for name, field in reader.fields.items():
         # The writer makes these itself.
-        if name.startswith("GGUF.") or name in ("general.architecture", "general.file_type", "general.quantization_version"):
+        if name.startswith("GGUF.") or name in MADE:
             continue
         element = field.types[1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
         writer.add_key_value(name, field.contents(), field.types[0], element)

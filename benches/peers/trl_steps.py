@@ -1,15 +1,16 @@
 """TRL's DPOTrainer or GRPOTrainer, timed step by step on rows whose tokens are counted; for compare.py.
 
     python trl_steps.py dpo --model DIR --data pairs.jsonl --batch 1 --accumulation 8 --steps 2 --set beta=0.2
-    python trl_steps.py grpo --model DIR --data prompts.jsonl --batch 8 --accumulation 4 --steps 2 --set num_generations=8
+    python trl_steps.py grpo --model DIR --data prompts.jsonl --batch 8 --accumulation 4 --set num_generations=8
 
-Prints a JSON line per optimizer step (step, loss, grad_norm, seconds, num_tokens so far, and all else that TRL logs) and one
-at the end with the peak resident memory. A step's time begins with its first micro-batch, generation included, and ends with the
-optimizer's step. What decides a number: rows in file order, constant learning rate, AdamW, no weight decay, gradients clipped
-at 1, no dropout, no gradient checkpointing; dtype f32, bf16 (weights, gradients and moments too) or amp (f32 weights, bfloat16
-autocast); --set gives a key of DPOConfig or GRPOConfig, its value as JSON where it is no plain word. TRL makes what it logs
-beside the loss at every step, as when it is used. GRPO generates by transformers, all completions of a step at once; the reward
-is made up: ten times the share of the letter e, as in compare_grpo.py. torch's padding_idx is undone, as in compare_dpo.py.
+Prints a JSON line per optimizer step (step, loss, grad_norm, seconds, num_tokens so far, and all else that TRL logs)
+and one at the end with the peak resident memory. A step's time begins with its first micro-batch, generation
+included, and ends with the optimizer's step. What decides a number: rows in file order, constant learning rate,
+AdamW, no weight decay, gradients clipped at 1, no dropout, no gradient checkpointing; dtype f32, bf16 (weights,
+gradients and moments too) or amp (f32 weights, bfloat16 autocast); --set gives a key of DPOConfig or GRPOConfig, its
+value as JSON where it is no plain word. TRL makes what it logs beside the loss at every step, as when it is used.
+GRPO generates by transformers, all completions of a step at once; the reward is made up: ten times the share of the
+letter e, as in compare_grpo.py. torch's padding_idx is undone, as in compare_dpo.py.
 """
 
 import argparse
@@ -70,8 +71,9 @@ def main():
     common = dict(
         output_dir=tempfile.mkdtemp(), max_steps=args.steps, per_device_train_batch_size=args.batch,
         gradient_accumulation_steps=args.accumulation, learning_rate=args.learning_rate, lr_scheduler_type="constant",
-        weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", gradient_checkpointing=False, bf16=args.dtype == "amp",
-        use_cpu=True, seed=0, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
+        weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", gradient_checkpointing=False,
+        bf16=args.dtype == "amp", use_cpu=True, seed=0, logging_steps=1, save_strategy="no", report_to="none",
+        disable_tqdm=True,
     )
 
     def load():

@@ -1,15 +1,17 @@
-"""A TRPO step in PyTorch, products with the Fisher matrix by double backward, on the completions of a `proximal trpo` run.
+"""A TRPO step in PyTorch, products with the Fisher matrix by double backward, on the completions of a `proximal trpo`
+run.
 
     python trpo_torch.py --model DIR --completions out/completions.jsonl --batch 8 [--graph anew] [--repeat 2]
 
-The same step as `proximal trpo` (docs/online.md), f32: the surrogate mean_t w A over the completion tokens of the run's first
-step with the run's advantages; F v is the gradient of (gradient of the mean KL(old || new) over the whole vocabulary) . v;
---cg-iters conjugate gradients on F + damping; sqrt(2 max_kl / x'(F + damping)x) x, shortened until the surrogate improves and the
-KL is within max_kl. --graph keep (the default) builds the graph of the KL's gradient once and goes through it for each product,
-anew builds it for each product: slower, with less memory. Only the logits of completion tokens are computed. Attention is
-transformers' eager one, since the fused one has no second derivative; the one forward and backward pass that is timed for scale
-(`forward_backward_seconds`) has the fused one. Prints a JSON line for each of --repeat steps from the same weights (seconds and
-what `proximal trpo` logs), then the peak resident memory.
+The same step as `proximal trpo` (docs/online.md), f32: the surrogate mean_t w A over the completion tokens of the
+run's first step with the run's advantages; F v is the gradient of (gradient of the mean KL(old || new) over the whole
+vocabulary) . v; --cg-iters conjugate gradients on F + damping; sqrt(2 max_kl / x'(F + damping)x) x, shortened until
+the surrogate improves and the KL is within max_kl. --graph keep (the default) builds the graph of the KL's gradient
+once and goes through it for each product, anew builds it for each product: slower, with less memory. Only the logits
+of completion tokens are computed. Attention is transformers' eager one, since the fused one has no second derivative;
+the one forward and backward pass that is timed for scale (`forward_backward_seconds`) has the fused one. Prints a
+JSON line for each of --repeat steps from the same weights (seconds and what `proximal trpo` logs), then the peak
+resident memory.
 """
 
 import argparse
