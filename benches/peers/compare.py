@@ -429,17 +429,16 @@ def grpo_update(args):
     return {"value": found["seconds"][0] - found["drawing"][0], "peak": found["peak"]}
 
 
-def trpo_peer(args, graph):
-    words = ["--model", args.model, "--completions", args.completions, "--batch", 8, "--graph", graph]
-    lines, _, peak = script(args, "trpo_torch.py", [*words, "--repeat", 2])
-    step = lines[1]
+def trpo_peer(args):
+    words = ["--model", args.model, "--completions", args.completions, "--batch", 8]
+    lines, _, peak = script(args, "trpo_torch.py", words)
+    step = lines[0]
     return step | {"value": step["seconds"], "peak": peak}
 
 
 def trpo(args):
     return {"proximal": lambda: trpo_proximal(args),
-            "PyTorch, double backward, graph kept, tuned": lambda: trpo_peer(args, "keep"),
-            "PyTorch, double backward, graph anew, tuned": lambda: trpo_peer(args, "anew"),
+            "PyTorch, double backward, tuned": lambda: trpo_peer(args),
             "proximal grpo's update (forward, backward, AdamW)": lambda: grpo_update(args)}
 
 

@@ -47,7 +47,7 @@ def main():
     p.add_argument("--completions", required=True, help="completions.jsonl of a run of proximal trpo")
     p.add_argument("--batch", type=int, default=8, help="completions in a micro-batch")
     p.add_argument("--graph", choices=["keep", "anew"], default="keep")
-    p.add_argument("--repeat", type=int, default=2)
+    p.add_argument("--repeat", type=int, default=1)
     p.add_argument("--max-kl", type=float, default=0.01)
     p.add_argument("--cg-iters", type=int, default=10)
     p.add_argument("--cg-damping", type=float, default=0.1)
