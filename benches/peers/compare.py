@@ -6,11 +6,11 @@
 
 Each side of a row is a process of its own; a round runs every side once, in the order of the table, and --rounds
 rounds are made. A ratio is above 1 where proximal is the better one; min and max are those of the rounds. Memory is
-the largest resident set of a process, as the kernel counts it when the process ends. A side that fails fails its row,
-which says why; the other rows go on and the exit status is 1. --list describes all rows. --small runs all at an
-eighth of the sizes, to see that it runs. How many cores other processes had meanwhile is measured too: above a few
-hundredths of one the numbers are not worth keeping, since threads that wait for each other at every operation, as
-OpenMP's do, lose more by it than others. What is the same on both sides:
+the largest resident set of a process, as the kernel counts it when the process ends. A peer that fails is left out,
+and a row whose first side fails; the table says so, the rest goes on, and the exit status is 1. --list describes all
+rows. --small runs all at an eighth of the sizes, to see that it runs. How many cores other processes had meanwhile is
+measured too: above a few hundredths of one the numbers are not worth keeping, since threads that wait for each other
+at every operation, as OpenMP's do, lose more by it than others. What is the same on both sides:
 
 - the rows of text are made of --data (every text in it, one after another), cut at exact numbers of tokens and read
   in file order; where both sides count tokens, other counts are an error;
@@ -534,15 +534,23 @@ def others_seconds():
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own
 
 
-def measure(args, name, sides):
-    """All rounds of a row: side -> its results."""
+def measure(args, name, sides, failures):
+    """All rounds of a row: side -> its results. A side that fails is left out from there on."""
     chosen = [side for side in sides if isinstance(side, int) or side.startswith("proximal")
               or not args.sides or any(part in side for part in args.sides)]
     found = {side: [] for side in chosen}
     for i in range(args.rounds):
-        for side in chosen:
+        for side in list(found):
             begin, busy = time.time(), others_seconds()
-            result = sides[side]()
+            try:
+                result = sides[side]()
+            except (Failed, LookupError, ValueError, OSError) as failure:
+                found.pop(side)
+                failures[f"{name}, {side}"] = f"{type(failure).__name__}: {failure}"
+                print(f"{name}, {side} failed: {failure}", file=sys.stderr, flush=True)
+                if side == chosen[0] or not found:
+                    raise Failed(f"{side} failed") from failure
+                continue
             took = time.time() - begin
             result["others"] = max(others_seconds() - busy, 0.0) / took
             found[side].append(result)
@@ -554,11 +562,8 @@ def measure(args, name, sides):
     return found
 
 
-def span(values, ratio=False):
-    low, middle, high = min(values), statistics.median(values), max(values)
-    if ratio:
-        return f"{middle:.2f} ({low:.2f}-{high:.2f})"
-    return " - ".join(f"{x:.4g}" for x in (low, middle, high))
+def span(values):
+    return " - ".join(f"{x:.4g}" for x in (min(values), statistics.median(values), max(values)))
 
 
 def partner(side, found):
@@ -707,14 +712,14 @@ def main():
             print(f"{name}: {what}; {unit}")
         return
     args.proximal = str(pathlib.Path(args.proximal).resolve())
-    everything, failures, curves = {"machine": machine(args), "rounds": args.rounds, "rows": {}}, {}, {}
+    everything, failures = {"machine": machine(args), "rounds": args.rounds, "small": args.small, "rows": {}}, {}
     with tempfile.TemporaryDirectory(prefix="peers-") as work:
         args.work = pathlib.Path(work)
         args.pieces = pieces(args)
         for name in args.chosen:
             try:
                 sides = (ROWS.get(name) or CURVES[name])[3](args)
-                everything["rows"][name] = measure(args, name, sides)
+                everything["rows"][name] = measure(args, name, sides, failures)
             except Failed as failure:
                 failures[name] = str(failure)
                 print(f"{name} failed: {failure}", file=sys.stderr, flush=True)
@@ -731,8 +736,8 @@ def main():
     for name in args.chosen:
         if name in found and name in ROWS:
             print("\n".join(table_row(name, found[name], args)))
-        elif name in failures:
-            print(f"| {name} | failed: {failures[name].splitlines()[-1]} |")
+        for failed in (key for key in failures if key == name or key.startswith(name + ", ")):
+            print(f"| {failed} | failed: {failures[failed].splitlines()[-1]} |")
     for name in curves:
         print("\n".join(curve_rows(name, curves[name])))
     notes = [note for name in args.chosen if name in found for note in remarks(name, found[name])]
