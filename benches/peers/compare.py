@@ -431,7 +431,7 @@ def grpo_update(args):
 
 def trpo_peer(args):
     words = ["--model", args.model, "--completions", args.completions, "--batch", 8]
-    lines, _, peak = script(args, "trpo_torch.py", words)
+    lines, _, peak = script(args, "trpo_torch.py", [*words, "--graph", args.graph])
     step = lines[0]
     return step | {"value": step["seconds"], "peak": peak}
 
@@ -679,6 +679,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--steps", type=int, default=1, help="measured optimizer steps, after the first")
     p.add_argument("--small", action="store_true", help="an eighth of the sizes, to see that it runs")
+    p.add_argument("--graph", choices=["keep", "anew"], default="keep", help="trpo_torch.py's; anew takes less memory")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--llama", action="append", default=[], metavar="NAME=FILE", help="a GGUF file for llama.cpp; the "
                    "one called f32 stands beside the f32 rows of decoding, any other beside the bf16 rows")

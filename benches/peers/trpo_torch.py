@@ -59,6 +59,7 @@ def main():
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
     model.get_input_embeddings().padding_idx = None
     params = list(model.parameters())
+    weights = [param.data for param in params]
     pieces = list(batches(args.completions, args.batch))
     tokens = sum(len(targets) for _, _, _, targets, _ in pieces)
 
@@ -74,12 +75,12 @@ def main():
     def divergence(logp, old):
         return (old.exp() * (old - logp)).sum() / tokens
 
-    def flat(grads):
-        return torch.cat([grad.reshape(-1) for grad in grads])
+    def dot(a, b):
+        return sum(torch.dot(x.reshape(-1), y.reshape(-1)) for x, y in zip(a, b))
 
-    def place(vector):
-        for param, part in zip(params, vector.split([param.numel() for param in params])):
-            param.data.copy_(part.view_as(param))
+    def place(origin, length, x):
+        torch._foreach_copy_(weights, origin)
+        torch._foreach_add_(weights, x, alpha=length)
 
     for attempt in range(2):  # The first warms up.
         start = time.perf_counter()
@@ -92,13 +93,13 @@ def main():
 
     for step in range(1, args.repeat + 1):
         start = time.perf_counter()
-        before, gradient, olds, kept = 0.0, 0.0, [], []
+        before, gradient, olds, kept = 0.0, [torch.zeros_like(w) for w in weights], [], []
         for piece in pieces:
             logp = log_probs(piece)
             old = logp.detach()
             value = surrogate(logp, old, piece)
             keep = args.graph == "keep"
-            gradient = gradient + flat(torch.autograd.grad(value, params, retain_graph=keep))
+            torch._foreach_add_(gradient, torch.autograd.grad(value, params, retain_graph=keep))
             before += value.item()
             olds.append(old)
             if keep:
@@ -106,34 +107,35 @@ def main():
             del logp, value
 
         def product(v):
-            out = args.cg_damping * v
-            parts = [part.view_as(param) for param, part in zip(params, v.split([param.numel() for param in params]))]
+            out = torch._foreach_mul(v, args.cg_damping)
             for i, piece in enumerate(pieces):
                 if kept:
                     grads = kept[i]
                 else:
                     grads = torch.autograd.grad(divergence(log_probs(piece), olds[i]), params, create_graph=True)
-                inner = sum((grad * part).sum() for grad, part in zip(grads, parts))
-                out += flat(torch.autograd.grad(inner, params, retain_graph=bool(kept)))
+                # The gradient of (grads . v): v is what goes back through the graph of the gradient.
+                torch._foreach_add_(out, torch.autograd.grad(grads, params, v, retain_graph=bool(kept)))
             return out
 
-        x, residual = torch.zeros_like(gradient), gradient.clone()
-        direction, square = residual.clone(), residual.dot(residual)
+        x, residual, direction = [torch.zeros_like(w) for w in weights], *([g.clone() for g in gradient] for _ in "rp")
+        square = first = dot(residual, residual).item()
         for _ in range(args.cg_iters):
             image = product(direction)
-            alpha = square / direction.dot(image)
-            x += alpha * direction
-            residual -= alpha * image
-            square, last = residual.dot(residual), square
-            direction = residual + square / last * direction
+            alpha = square / dot(direction, image).item()
+            torch._foreach_add_(x, direction, alpha=alpha)
+            torch._foreach_add_(residual, image, alpha=-alpha)
+            del image
+            square, last = dot(residual, residual).item(), square
+            torch._foreach_mul_(direction, square / last)
+            torch._foreach_add_(direction, residual)
         kept.clear()
-        full = (2 * args.max_kl / x.dot(gradient - residual)).sqrt().item()
+        full = (2 * args.max_kl / (dot(x, gradient) - dot(x, residual)).item()) ** 0.5
 
-        origin, moved = flat(param.data for param in params), False
+        origin, moved = [w.clone() for w in weights], False
         with torch.inference_mode():
             for tried in range(args.backtrack_iters):
                 length = full * args.backtrack_coeff**tried
-                place(origin + length * x)
+                place(origin, length, x)
                 after, kl = 0.0, 0.0
                 for piece, old in zip(pieces, olds):
                     logp = log_probs(piece)
@@ -142,11 +144,11 @@ def main():
                 if moved := after > before and kl <= args.max_kl:
                     break
         seconds = time.perf_counter() - start
-        place(origin)
+        place(origin, 0.0, x)
         print(json.dumps({
             "step": step, "seconds": seconds, "forward_backward_seconds": forward_backward, "tokens": tokens,
             "surrogate_improvement": after - before if moved else 0.0, "kl_old_new": kl if moved else 0.0,
-            "cg_iters": args.cg_iters, "cg_residual": (square.sqrt() / gradient.norm()).item(),
+            "cg_iters": args.cg_iters, "cg_residual": (square / first) ** 0.5,
             "step_size": length if moved else 0.0, "line_search/steps": tried + 1,
         }), flush=True)
     print(json.dumps({"peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
