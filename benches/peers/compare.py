@@ -388,7 +388,7 @@ def decode_llama(args, gguf, batch):
     data = write(args.work / f"ids-{batch}.jsonl", [{"ids": encode(row)} for row in rows])
     words = ["--model", gguf, "--prompts", data, "--batch", batch, "--tokens", args.new]
     lines, _, peak = script(args, "decode_llama.py", words, tuned=False, python=args.llama_python)
-    return decoded("llama.cpp", lines, len(rows) * args.new, peak) | {"system": lines[0].get("system")}
+    return decoded("llama.cpp", lines, len(rows) * args.new, peak) | lines[0]
 
 
 def decoded(name, lines, expected, peak):
@@ -619,7 +619,7 @@ def remarks(name, found):
             ratio = result["value"] / passes
             yield f"{name}: {side}: forward and backward of the batch {passes:.2f} s, the update {ratio:.1f} times"
         if result.get("system"):
-            yield f"{name}: {side}: {result['system']}"
+            yield f"{name}: {side}: {result['system']} {'; '.join(result['buffers'])}"
 
 
 def curve_rows(name, found):
