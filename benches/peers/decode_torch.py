@@ -6,12 +6,18 @@ A prompt is a line's "messages" or "prompt" (as messages: rendered with the chat
 assistant message is left out), its "text", or its "ids". Prompts run one by one, so there is no padding. Each line has the
 prompt's ids and the new ids, EOS included when it came; and the smallest distance between the best and second-best logit, which
 tells whether another implementation may fairly choose another token. Timing covers generate() alone, prefill included.
+
+    python decode_torch.py --model DIR --prompts FILE.jsonl --count 32 --batch 8 --tokens 128 --ignore-eos
+
+--batch makes it a measurement: that many prompts at once, which must have one length, and no logits are kept, so there is no
+smallest distance.
 """
 
 import argparse
 import itertools
 import json
 import resource
+import sys
 import time
 
 import torch
@@ -25,6 +31,7 @@ def main():
     p.add_argument("--count", type=int, default=5)
     p.add_argument("--tokens", type=int, default=64)
     p.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    p.add_argument("--batch", type=int, help="prompts at once, all of one length; logits are not kept")
     p.add_argument("--ignore-eos", action="store_true", help="always make TOKENS tokens")
     p.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = p.parse_args()
@@ -38,22 +45,29 @@ def main():
     with open(args.prompts, encoding="utf-8") as file:
         prompts = [prompt_ids(json.loads(line), tokenizer) for line in itertools.islice(file, args.count)]
 
-    new_tokens, seconds = 0, 0.0
-    for i, ids in enumerate(prompts):
-        x = torch.tensor([ids])
+    new_tokens, seconds, size = 0, 0.0, args.batch or 1
+    for first in range(0, len(prompts), size):
+        batch = prompts[first : first + size]
+        if len({len(ids) for ids in batch}) > 1:
+            sys.exit(f"--batch {size}: prompts {first} to {first + len(batch) - 1} have different lengths")
+        x = torch.tensor(batch)
         start = time.perf_counter()
         with torch.inference_mode():
             out = model.generate(
                 x, attention_mask=torch.ones_like(x), max_new_tokens=args.tokens, do_sample=False, top_p=None, top_k=None,
-                temperature=None, pad_token_id=tokenizer.pad_token_id, return_dict_in_generate=True, output_logits=True,
+                temperature=None, pad_token_id=tokenizer.pad_token_id, return_dict_in_generate=True,
+                output_logits=args.batch is None,
             )
         took = time.perf_counter() - start
-        new = out.sequences[0, len(ids) :].tolist()
-        best = torch.cat(out.logits).float().topk(2).values
-        margin = (best[:, 0] - best[:, 1]).min().item()
-        new_tokens, seconds = new_tokens + len(new), seconds + took
-        line = {"index": i, "prompt_ids": ids, "ids": new, "text": tokenizer.decode(new), "min_margin": margin, "seconds": took}
-        print(json.dumps(line), flush=True)
+        seconds += took
+        for i, (ids, sequence) in enumerate(zip(batch, out.sequences, strict=True), first):
+            new = sequence[len(ids) :].tolist()
+            new_tokens += len(new)
+            line = {"index": i, "prompt_ids": ids, "ids": new, "text": tokenizer.decode(new)}
+            if args.batch is None:
+                best = torch.cat(out.logits).float().topk(2).values
+                line["min_margin"] = (best[:, 0] - best[:, 1]).min().item()
+            print(json.dumps(line | {"seconds": took}), flush=True)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
     print(json.dumps({"tokens": new_tokens, "seconds": seconds, "tokens_per_second": new_tokens / seconds, "peak_rss_mb": rss}))
 

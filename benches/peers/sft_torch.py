@@ -18,7 +18,8 @@ tokens) and one at the end with the peak resident memory. Everything that decide
   --warmup-steps, over --steps; gradient clipped to --max-grad-norm; no dropout; no label smoothing;
 - dtype f32, bf16 (weights, gradients and moments too) or amp (f32 weights, bfloat16 autocast);
 - --padding-idx none (the default) undoes torch's embedding padding_idx, with which the input gradient of the pad token's
-  row is dropped even where that token is text (SmolLM2 ends every turn with it); keep leaves it as transformers has it.
+  row is dropped even where that token is text (SmolLM2 ends every turn with it); keep leaves it as transformers has it;
+- --compile (torch peer) puts model and loss through torch.compile, shapes fixed: the first step holds the compiling.
 The torch peer tokenises by itself; the trl peer hands the rows to TRL and stops when TRL's ids or masks are others.
 """
 
@@ -46,6 +47,8 @@ SMOLLM2_TURN = "{{'<|im_start|>' + message['role'] + '\n' + message['content'] +
 
 def main():
     args = arguments()
+    if args.compile and args.peer != "torch":
+        sys.exit("--compile is of --peer torch")
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     tokenizer = load_tokenizer(args)
@@ -82,6 +85,18 @@ def train_torch(model, tokenizer, rows, _raw, args):
     if args.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
+
+    def losses(ids, mask, labels):
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "amp"):
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        logits, targets = logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten()
+        token_loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
+        if args.loss_type == "dft":
+            token_loss = token_loss * torch.exp(-token_loss.detach())
+        return token_loss.sum()
+
+    if args.compile:
+        losses = torch.compile(losses, dynamic=False)
     stream = itertools.cycle(rows)
     for step in range(1, args.steps + 1):
         start, total = time.perf_counter(), 0.0
@@ -89,13 +104,7 @@ def train_torch(model, tokenizer, rows, _raw, args):
         trained = sum(label != -100 for batch in micro for _, labels in batch for label in labels[1:])
         for batch in micro:
             ids, mask, labels = pad(batch, tokenizer.pad_token_id)
-            with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "amp"):
-                logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-            logits, targets = logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten()
-            token_loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
-            if args.loss_type == "dft":
-                token_loss = token_loss * torch.exp(-token_loss.detach())
-            loss = token_loss.sum() / trained
+            loss = losses(ids, None if mask.all() else mask, labels) / trained
             loss.backward()
             total += loss.item()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.max_grad_norm).item()
@@ -229,6 +238,7 @@ def arguments():
     p.add_argument("--gradient-checkpointing", action="store_true")
     p.add_argument("--padding-idx", choices=["none", "keep"], default="none")
     p.add_argument("--threads", type=int, default=torch.get_num_threads())
+    p.add_argument("--compile", action="store_true", help="torch peer: model and loss through torch.compile")
     p.add_argument("--save", help="write the trained model here")
     return p.parse_args()
 
