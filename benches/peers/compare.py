@@ -41,8 +41,14 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TUNED = {"MALLOC_TRIM_THRESHOLD_": 1 << 34, "MALLOC_MMAP_THRESHOLD_": 1 << 34, "MALLOC_TOP_PAD_": 1 << 28}
-# The least ratio that a row is to reach; --goal ROW=RATIO sets more.
-GOALS = {"threads-f32": 1.9, "threads-bf16": 1.9}
+# The least ratio that a row, or one peer of it, is to reach; --goal ROW=RATIO sets more.
+GOALS = {
+    "threads-f32": 1.9, "threads-bf16": 1.9,
+    "sft-bf16:TRL, bf16": 4.0, "sft-bf16:TRL, bf16, tuned": 2.0, "sft-bf16:PyTorch, bf16, compiled, tuned": 1.6,
+    "sft-f32:TRL, f32": 2.7, "sft-f32:TRL, f32, tuned": 1.6,
+    "dpo-bf16": 5.0, "grpo-bf16": 8.0, "trpo:PyTorch, double backward, tuned": 3.0,
+    "decode-b1-bf16:llama.cpp, bf16": 1.0, "decode-b8-bf16:llama.cpp, bf16": 2.0,
+}
 # In tokens, but for accumulation, which is in micro-batches; --small takes an eighth.
 SIZES = {"sequence": 512, "accumulation": 8, "dpo_prompt": 256, "answer": 128, "prompt": 64, "new": 128,
          "trpo_new": 64, "group_prompt": 256, "group_new": 64, "longest": 8192}
