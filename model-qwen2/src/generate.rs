@@ -216,6 +216,10 @@ impl<'a, B: Decode> Generator<'a, B> {
         let (mut tokens, mut completions, mut rows) = (0, 0, self.unreserved);
         while self.live.len() + completions < self.settings.batch {
             let Some(request) = self.queue.front() else { break };
+            // The second of one id is refused when it comes up again, as one that is running already.
+            if entering.iter().any(|(entered, _)| entered.id == request.id) {
+                break;
+            }
             let limit = match self.limit(model, request) {
                 Ok(limit) => limit,
                 Err(reason) => {

@@ -1,5 +1,6 @@
 //! `Decode::sample`: tokens from logits where they lie, rows shared out among the threads. The same draws as `kernel::sample`'s, with
-//! weights in f32: a token differs only where a number falls between two roundings of a sum of weights.
+//! weights in f32: a token differs only where a number falls between two roundings of a sum of weights, and tokens whose weights are one number
+//! in f32 are tied for top-k.
 use kernel::random::{philox, uniform};
 use kernel::sample::{Draw, Sampling};
 
@@ -39,7 +40,8 @@ kernels! {
         row[..z.len()].copy_from_slice(z);
         row[z.len()..].fill(f32::NEG_INFINITY);
         if how.repetition_penalty != 1.0 {
-            penalise(&mut row[..z.len()], draw.context, how.repetition_penalty as f32);
+            let penalty = how.repetition_penalty.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX));
+            penalise(&mut row[..z.len()], draw.context, penalty as f32);
         }
         let lowest = s.splat(f32::NEG_INFINITY);
         let mut most = lowest;
@@ -57,7 +59,9 @@ kernels! {
         if !best.is_finite() {
             return None;
         }
-        let (best, inverse) = (s.splat(best), s.splat((1.0 / how.temperature) as f32));
+        // Neither 0 nor infinite at any temperature: best less itself is 0, and what is not drawn stays at -infinity.
+        let inverse = (1.0 / how.temperature).clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32;
+        let (best, inverse) = (s.splat(best), s.splat(inverse));
         let sums = b.get::<f64>(row.len().div_ceil(BLOCK));
         for (sum, block) in sums.iter_mut().zip(row.chunks_mut(BLOCK)) {
             let mut total = s.splat(0.0);
@@ -92,7 +96,8 @@ kernels! {
                 break;
             }
         }
-        last
+        // Roundings may leave a rest behind the last weight.
+        last.or_else(|| row.iter().rposition(|&w| w > 0.0).map(|i| i as u32))
     }
 }
 

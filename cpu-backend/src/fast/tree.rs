@@ -168,3 +168,6 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
