@@ -14,6 +14,8 @@ pub trait Mac<S: Simd, T>: Copy + 'static {
     const PAIRS: bool;
     /// Whether rows of T can be the left operand as they lie in memory; if not they are widened first.
     const DIRECT: bool;
+    /// Whether the product of few rows asks for its panel ahead of its use.
+    const LOOKS_AHEAD: bool = true;
     /// A unit of an operand.
     type X: Pod;
     /// A number of the left operand.
@@ -187,7 +189,7 @@ impl<S: Simd> Mac<S, bf16> for WidenMac {
 }
 
 /// Rows below which a product is bound by the bytes of its panels.
-const STREAMED: usize = 8;
+pub const STREAMED: usize = 8;
 
 /// How many units of k ahead of its use a panel's line is asked for.
 const AHEAD: usize = 32;

@@ -5,7 +5,7 @@ use kernel::mat::Accum;
 
 use super::Engine;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
+use super::gemm::{Lhs, Mac, STREAMED, Start, pack_columns, tiles};
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::{Isa, Level};
@@ -235,7 +235,7 @@ fn rows_by_panels<S: Simd, T: Elem>(
         let lhs = left::<S, T>(s, x, k, widened);
         for (i, p) in panels.clone().enumerate() {
             let panel = &packed[i * size..(i + 1) * size];
-            if first == 0 {
+            if first == 0 && !(M::<S, T>::LOOKS_AHEAD && height <= STREAMED) {
                 fetch(s, packed, (i + 1) * size, size);
             }
             // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.

@@ -137,6 +137,7 @@ impl Amx {
 impl Mac<Amx, bf16> for TileMac {
     const PAIRS: bool = true;
     const DIRECT: bool = true;
+    const LOOKS_AHEAD: bool = false;
     type X = [bf16; 2];
     type Left = bf16;
     type P = __m512i;
