@@ -1,6 +1,7 @@
 //! What the tests of this folder share: a scenario runs on any backend, and its results are compared with the oracle's.
 use half::bf16;
 use kernel::backend::{Decode, Ops, Vector};
+use kernel::batch::Segment;
 use kernel::mat::{Mat, Use};
 use kernel::real::Real;
 
@@ -27,6 +28,20 @@ pub fn numbers(seed: u64, n: usize) -> Vec<f64> {
             bf16::from_f64(x).to_f64()
         })
         .collect()
+}
+
+/// Segments of these lengths after these parents, one after the other.
+pub fn segments(parts: &[(usize, Option<usize>)]) -> Vec<Segment> {
+    let mut start = 0;
+    let place = |&(len, parent): &(usize, Option<usize>)| {
+        start += len;
+        Segment {
+            start: start - len,
+            len,
+            parent,
+        }
+    };
+    parts.iter().map(place).collect()
 }
 
 pub fn acc<B: Backend>(b: &B, x: &[f64], cols: usize) -> Mat<B::Acc> {

@@ -1,24 +1,10 @@
 use kernel::backend::{Heads, Qkv, QkvMut};
-use kernel::batch::Segment;
 
-use crate::fast::tests::{Backend, Scenario, acc, buf, check, numbers, read_acc, read_buf};
+use crate::fast::tests::{Backend, Scenario, acc, buf, check, numbers, read_acc, read_buf, segments};
 
 /// Attention and its gradient on a tree that is deeper than a tile and wider than a panel.
 struct Long {
     heads: Heads,
-}
-
-fn segments(parts: &[(usize, Option<usize>)]) -> Vec<Segment> {
-    let mut start = 0;
-    let place = |&(len, parent): &(usize, Option<usize>)| {
-        start += len;
-        Segment {
-            start: start - len,
-            len,
-            parent,
-        }
-    };
-    parts.iter().map(place).collect()
 }
 
 impl Scenario for Long {

@@ -1,19 +1,6 @@
 use super::*;
 use crate::fast::Isa;
-
-/// Segments of these lengths after these parents, one after the other.
-fn segments(parts: &[(usize, Option<usize>)]) -> Vec<Segment> {
-    let mut start = 0;
-    let place = |&(len, parent): &(usize, Option<usize>)| {
-        start += len;
-        Segment {
-            start: start - len,
-            len,
-            parent,
-        }
-    };
-    parts.iter().map(place).collect()
-}
+use crate::fast::tests::segments;
 
 /// The rows of segment i's path, from its root to its own end.
 fn path(segments: &[Segment], i: usize) -> Vec<u32> {
