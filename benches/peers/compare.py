@@ -206,6 +206,10 @@ def arguments():
     args = p.parse_args()
     if not args.list and not (args.model and args.data):
         p.error("--model and --data are needed")
+    if not args.list:
+        for option, path in (("--model", pathlib.Path(args.model) / "tokenizer.json"), ("--data", pathlib.Path(args.data))):
+            if not path.is_file():
+                p.error(f"{option}: expected a file {path}, found none")
     for name, size in SIZES.items():
         setattr(args, name, max(size // 8, 2) if args.small else size)
     args.llama = dict(pair.split("=", 1) for pair in args.llama)
