@@ -14,8 +14,6 @@ pub trait Mac<S: Simd, T>: Copy + 'static {
     const PAIRS: bool;
     /// Whether rows of T can be the left operand as they lie in memory; if not they are widened first.
     const DIRECT: bool;
-    /// Whether the product of few rows asks for its panel ahead of its use.
-    const LOOKS_AHEAD: bool = true;
     /// A unit of an operand.
     type X: Pod;
     /// A number of the left operand.
@@ -69,6 +67,32 @@ pub trait Mac<S: Simd, T>: Copy + 'static {
         k: usize,
         start: Start,
     );
+
+    /// As [`Mac::product`] from zero, while `ahead` is asked for: nothing, or the panel to be used next, as long as this one. It comes from memory.
+    ///
+    /// # Safety
+    /// As [`product`].
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn product_ahead(
+        s: S,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const Self::X,
+        k: usize,
+        ahead: &[Self::X],
+    ) {
+        // Few rows look ahead by themselves.
+        if rows > STREAMED {
+            for at in (0..ahead.len()).step_by(LINE / size_of::<Self::X>()) {
+                s.prefetch(&raw const ahead[at]);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { Self::product(s, c, ldc, rows, lhs, panel, k, Start::Zero) };
+    }
 
     /// Fills `dst`, MR x steps units, with a tile of the left operand where it is used transposed: rows = columns `first ..` of src (k rows,
     /// `stride` apart), `columns` of them or MR, zeros past them.
@@ -188,8 +212,11 @@ impl<S: Simd> Mac<S, bf16> for WidenMac {
     }
 }
 
+/// Bytes that the caches fetch at once.
+pub const LINE: usize = 64;
+
 /// Rows below which a product is bound by the bytes of its panels.
-pub const STREAMED: usize = 8;
+const STREAMED: usize = 8;
 
 /// How many units of k ahead of its use a panel's line is asked for.
 const AHEAD: usize = 32;

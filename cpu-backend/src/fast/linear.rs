@@ -5,7 +5,7 @@ use kernel::mat::Accum;
 
 use super::Engine;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Mac, STREAMED, Start, pack_columns, tiles};
+use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::{Isa, Level};
@@ -34,14 +34,14 @@ fn panel_bytes(level: Level) -> usize {
     }
 }
 
-/// Bytes that the caches fetch at once.
-pub(super) const LINE: usize = 64;
-
 /// Rows of activations that one pass of the weights' gradient sums over.
 const ROW_BLOCK: usize = 512;
 
-/// Tiles of output rows in a piece of the weights' gradient: so often a panel is used that comes from a farther cache.
+/// Tiles of output rows in a piece of the weights' gradient: so often a group of panels is used that comes from a farther cache.
 const TILES: usize = 4;
+
+/// Bytes of panels that the weights' gradient goes through for a tile of output rows: they stay in the second-level cache.
+const GROUP_BYTES: usize = 640 << 10;
 
 /// Where the rows of a product go.
 #[derive(Clone, Copy)]
@@ -62,7 +62,22 @@ pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w
     let mut team = engine.team();
     team.run(pieces.number, &|item, scratch| {
         let panels = pieces.range(item);
-        forward(engine.level, target, rows, x, k, w.panels(), layout, n, panels, scratch);
+        // Threads take the pieces in turn, more or less.
+        let next = item + engine.settings.threads;
+        let next = (next < pieces.number).then(|| pieces.range(next).start);
+        forward(
+            engine.level,
+            target,
+            rows,
+            x,
+            k,
+            w.panels(),
+            layout,
+            n,
+            panels,
+            next,
+            scratch,
+        );
     });
 }
 
@@ -213,7 +228,8 @@ fn finish<S: Simd, T: Elem>(
     }
 }
 
-/// Rows of x times panels of `size` units: each tile of rows by all panels, so that its rows stay in the nearest cache.
+/// Rows of x times panels of `size` units: each tile of rows by all panels, so that its rows stay in the nearest cache. `after` is the panel that
+/// this thread is going to need next, or nothing.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn rows_by_panels<S: Simd, T: Elem>(
@@ -226,6 +242,7 @@ fn rows_by_panels<S: Simd, T: Elem>(
     size: usize,
     n: usize,
     panels: Range<usize>,
+    after: &[<T::Mac<S> as Mac<S, T>>::X],
     widened: &mut [f32],
 ) {
     type M<S, T> = <T as Elem>::Mac<S>;
@@ -235,25 +252,17 @@ fn rows_by_panels<S: Simd, T: Elem>(
         let lhs = left::<S, T>(s, x, k, widened);
         for (i, p) in panels.clone().enumerate() {
             let panel = &packed[i * size..(i + 1) * size];
-            if first == 0 && !(M::<S, T>::LOOKS_AHEAD && height <= STREAMED) {
-                fetch(s, packed, (i + 1) * size, size);
-            }
+            let ahead = match (first, i + 1 < panels.len()) {
+                (0, true) => &packed[(i + 1) * size..(i + 2) * size],
+                (0, false) => after,
+                _ => &[],
+            };
             // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
             unsafe {
-                M::<S, T>::product(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
+                M::<S, T>::product_ahead(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, ahead);
             }
             finish(s, target, tile, (first, height), p * S::NR, n);
         }
-    }
-}
-
-/// Asks for `len` units of x from `first`: a panel that comes from memory, while the one before is multiplied.
-#[inline(always)]
-fn fetch<S: Simd, X>(s: S, x: &[X], first: usize, len: usize) {
-    let per_line = LINE / size_of::<X>();
-    let end = x.len().min(first + len);
-    for at in (first..end).step_by(per_line) {
-        s.prefetch(&raw const x[at]);
     }
 }
 
@@ -295,14 +304,19 @@ pub(super) fn right<'a, S: Simd, T: Elem>(
 kernels! {
     fn forward<T>(
         s, target: Target<'_, T>, rows: usize, x: &[T], k: usize, w: &[T], layout: Panels, n: usize,
-        panels: Range<usize>, scratch: &mut Scratch,
+        panels: Range<usize>, next: Option<usize>, scratch: &mut Scratch,
     ) {
         let len = layout.len();
         let Scratch { a, b, .. } = scratch;
+        let after = match next {
+            Some(p) if <T::Mac<S> as Mac<S, T>>::DIRECT => bytemuck::cast_slice(&w[p * len..(p + 1) * len]),
+            _ => &[],
+        };
         let w = &w[panels.start * len..panels.end * len];
         let packed = right::<S, T>(s, w, b.get(if T::BF16 { w.len() } else { 0 }));
         let size = S::NR * <T::Mac<S> as Mac<S, T>>::steps(k);
-        rows_by_panels(s, target, rows, x, k, packed, size, n, panels, a.get(if T::BF16 { S::MR * k } else { 0 }));
+        let widened = a.get(if T::BF16 { S::MR * k } else { 0 });
+        rows_by_panels(s, target, rows, x, k, packed, size, n, panels, after, widened);
     }
 
     fn backward<T>(
@@ -317,7 +331,7 @@ kernels! {
             transpose(s, dst, w, layout, p * S::NR..((p + 1) * S::NR).min(layout.cols), 0..k);
         }
         let widened = a.get(if T::BF16 { S::MR * k } else { 0 });
-        rows_by_panels(s, target, rows, dy, k, packed, size, layout.cols, panels, widened);
+        rows_by_panels(s, target, rows, dy, k, packed, size, layout.cols, panels, &[], widened);
     }
 
     pub(super) fn pack<T>(_s, dst: &mut [u8], x: &[T], stride: usize, k: usize, first: usize, width: usize) {
@@ -351,25 +365,31 @@ kernels! {
         let tile = &mut Tile::new().0;
         let panels: &[<M<S, T> as Mac<S, T>>::X] = bytemuck::cast_slice(packed);
         let panel_units = panel_bytes / size_of::<<M<S, T> as Mac<S, T>>::X>();
-        for (p, panel) in panels.chunks_exact(panel_units).enumerate() {
-            let columns = S::NR.min(k - p * S::NR);
+        // The left operand stays in the nearest cache, the panels of a group in the one behind it, and a row of dw is gone through in order.
+        let groups = panels.len().div_ceil(GROUP_BYTES / size_of::<<M<S, T> as Mac<S, T>>::X>());
+        let group = (panels.len() / panel_units).div_ceil(groups.max(1));
+        for (g, panels) in panels.chunks(group * panel_units).enumerate() {
             for (t, left) in left.chunks_exact(S::MR * steps).take(count).enumerate() {
                 let first = outputs.start + t * S::MR;
                 let height = S::MR.min(outputs.end - first);
                 let lhs = M::<S, T>::packed_left(left, steps);
-                fetch_rows(s, dw, (first, height), k, p * S::NR);
-                // SAFETY: `left` has `rows` of MR units, the panel `rows` of NR, both to whole units; the tile MR x NR.
-                unsafe {
-                    let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };
-                    let c = tile.as_mut_ptr();
-                    M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
-                }
-                for r in 0..height {
-                    // SAFETY: the piece of work has these rows to itself.
-                    let dw = unsafe { dw.slice((first + r) * k + p * S::NR, columns) };
-                    for i in (0..columns).step_by(S::LANES) {
-                        let sum = s.add(get(s, &dw[i..]), s.load(&tile[r * S::NR + i..]));
-                        put(s, &mut dw[i..], sum);
+                for (p, panel) in panels.chunks_exact(panel_units).enumerate() {
+                    let column = (g * group + p) * S::NR;
+                    let columns = S::NR.min(k - column);
+                    fetch_rows(s, dw, (first, height), k, column);
+                    // SAFETY: `left` has `rows` of MR units, the panel `rows` of NR, both to whole units; the tile MR x NR.
+                    unsafe {
+                        let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };
+                        let c = tile.as_mut_ptr();
+                        M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
+                    }
+                    for r in 0..height {
+                        // SAFETY: the piece of work has these rows to itself.
+                        let dw = unsafe { dw.slice((first + r) * k + column, columns) };
+                        for i in (0..columns).step_by(S::LANES) {
+                            let sum = s.add(get(s, &dw[i..]), s.load(&tile[r * S::NR + i..]));
+                            put(s, &mut dw[i..], sum);
+                        }
                     }
                 }
             }

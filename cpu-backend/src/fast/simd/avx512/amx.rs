@@ -137,7 +137,6 @@ impl Amx {
 impl Mac<Amx, bf16> for TileMac {
     const PAIRS: bool = true;
     const DIRECT: bool = true;
-    const LOOKS_AHEAD: bool = false;
     type X = [bf16; 2];
     type Left = bf16;
     type P = __m512i;
@@ -173,7 +172,20 @@ impl Mac<Amx, bf16> for TileMac {
         k: usize,
         start: Start,
     ) {
-        unsafe { product(c, ldc, rows, lhs, panel, k, start) }
+        unsafe { product(c, ldc, rows, lhs, panel, k, start, &[]) }
+    }
+    #[inline(always)]
+    unsafe fn product_ahead(
+        _: Amx,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const [bf16; 2],
+        k: usize,
+        ahead: &[[bf16; 2]],
+    ) {
+        unsafe { product(c, ldc, rows, lhs, panel, k, Start::Zero, ahead) }
     }
     #[inline(always)]
     fn pack_left(_: Amx, dst: &mut [[bf16; 2]], src: &[bf16], stride: usize, k: usize, first: usize, columns: usize) {
@@ -193,19 +205,34 @@ impl Mac<Amx, bf16> for TileMac {
     }
 }
 
-/// As `gemm::product`; the units of a row of `lhs` lie side by side.
+/// As `gemm::product`; the units of a row of `lhs` lie side by side. Asks for `ahead`, nothing or as much as the panel.
 ///
 /// # Safety
 /// As `gemm::product`, on a machine with tiles that this process may use.
 #[inline(never)]
-unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const [bf16; 2], k: usize, start: Start) {
+#[allow(clippy::too_many_arguments)]
+unsafe fn product(
+    c: *mut f32,
+    ldc: usize,
+    rows: usize,
+    lhs: Lhs,
+    panel: *const [bf16; 2],
+    k: usize,
+    start: Start,
+    ahead: &[[bf16; 2]],
+) {
     debug_assert!(lhs.step == size_of::<[bf16; 2]>() && rows <= ROWS);
     let whole = k / (2 * UNITS);
     let rest = k % (2 * UNITS);
     // SAFETY: the caller's promise: rows x k numbers of the left operand, k (to whole units) x NR of the panel, rows x NR of c.
     unsafe {
+        match rows {
+            1 => return few::<1>(c, ldc, lhs, panel, k, start),
+            2 => return few::<2>(c, ldc, lhs, panel, k, start),
+            _ => {}
+        }
         if whole > 0 {
-            steps(c, ldc, rows, lhs, panel, whole, UNITS, start);
+            steps(c, ldc, rows, lhs, panel, whole, UNITS, start, ahead);
         }
         let start = if whole > 0 { Start::Output } else { start };
         let (lhs, panel) = (
@@ -222,9 +249,9 @@ unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const 
                 core::ptr::copy_nonoverlapping(lhs.ptr.add(r * lhs.row), row.as_mut_ptr().cast(), 2 * rest);
             }
             let lhs = Lhs::rows::<bf16, [bf16; 2]>(padded.as_flattened(), 2 * UNITS);
-            steps(c, ldc, rows, lhs, panel, 1, rest.div_ceil(2), start);
+            steps(c, ldc, rows, lhs, panel, 1, rest.div_ceil(2), start, &[]);
         } else if rest > 0 {
-            steps(c, ldc, rows, lhs, panel, 1, rest / 2, start);
+            steps(c, ldc, rows, lhs, panel, 1, rest / 2, start, &[]);
         } else if whole == 0 && start == Start::Zero {
             for r in 0..rows {
                 c.add(r * ldc).write_bytes(0, 2 * UNITS);
@@ -233,7 +260,152 @@ unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const 
     }
 }
 
-/// c (+)= `count` tiles of `units` units of k, one after the other.
+/// Units of k ahead of its use that a line of the panel is asked for.
+const AHEAD: usize = 32;
+
+/// The product of R rows without tiles, with their sums in their order, so with their bits: `vdpbf16ps` rounds, and takes numbers below
+/// 2^-126 for 0, as tiles do; with every other number 0 it adds one product of a pair. A tile of so few rows takes as long as one of sixteen,
+/// and keeps the machine from reading ahead.
+///
+/// # Safety
+/// As [`product`].
+#[target_feature(enable = "avx512f,avx512bf16,avx512dq")]
+unsafe fn few<const R: usize>(c: *mut f32, ldc: usize, lhs: Lhs, panel: *const [bf16; 2], k: usize, start: Start) {
+    // SAFETY: a vector of bf16 is any 64 bytes.
+    let mac = |c, a, b| unsafe {
+        _mm512_dpbf16_ps(
+            c,
+            core::mem::transmute::<__m512i, __m512bh>(a),
+            core::mem::transmute::<__m512i, __m512bh>(b),
+        )
+    };
+    // SAFETY: the caller's promise: R rows of k numbers, k of the panel to whole units, R rows of c.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); 2]; R];
+        if start == Start::Output {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                *sums = [0, UNITS].map(|half| _mm512_loadu_ps(c.add(r * ldc + half)));
+            }
+        }
+        let units = k.div_ceil(2);
+        for first in (0..units).step_by(UNITS) {
+            // Even numbers and odd ones, of both halves of the panel.
+            let mut chains = [[[_mm512_setzero_ps(); 2]; 2]; R];
+            for unit in first..units.min(first + UNITS) {
+                let b = panel.add(unit * 2 * UNITS);
+                let halves = [0, UNITS].map(|half| {
+                    _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD * 2 * UNITS + half).cast());
+                    _mm512_loadu_si512(b.add(half).cast())
+                });
+                for (r, chains) in chains.iter_mut().enumerate() {
+                    let a = lhs.ptr.add(r * lhs.row + unit * lhs.step);
+                    let even = _mm512_set1_epi32(a.cast::<u16>().read_unaligned() as i32);
+                    let odd = match 2 * unit + 1 < k {
+                        true => _mm512_set1_epi32((a.add(2).cast::<u16>().read_unaligned() as i32) << 16),
+                        false => _mm512_setzero_si512(),
+                    };
+                    for (chains, b) in chains.iter_mut().zip(halves) {
+                        chains[0] = mac(chains[0], even, b);
+                        chains[1] = mac(chains[1], odd, b);
+                    }
+                }
+            }
+            for (sums, chains) in sums.iter_mut().zip(chains) {
+                for (sum, [even, odd]) in sums.iter_mut().zip(chains) {
+                    *sum = flushed(_mm512_add_ps(flushed(*sum), flushed(_mm512_add_ps(even, odd))));
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (sum, half) in sums.iter().zip([0, UNITS]) {
+                _mm512_storeu_ps(c.add(r * ldc + half), *sum);
+            }
+        }
+    }
+}
+
+/// Numbers below 2^-126 as zeros of their sign.
+#[target_feature(enable = "avx512f,avx512dq")]
+fn flushed(v: __m512) -> __m512 {
+    const DENORMAL: i32 = 0x20;
+    _mm512_mask_and_ps(v, _mm512_fpclass_ps_mask::<DENORMAL>(v), v, _mm512_set1_ps(-0.0))
+}
+
+/// Asks for sixteen lines from `$at` on of what lies ahead.
+macro_rules! lines {
+    ($at:literal) => {
+        concat!(
+            ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n",
+            "prefetcht0 [{p} + 64 * \\i + ",
+            $at,
+            "]\n.endr"
+        )
+    };
+}
+
+/// The loop over tiles of k for up to sixteen rows: tmm0 and tmm1 += rows of `$lhs` times `$panel`. A panel's tiles are asked for from
+/// the second-level cache, so that the rows, which every panel needs, stay in the first.
+macro_rules! upper {
+    ($lhs:expr, $panel:expr, $count:expr, $p:expr, $first:expr, $second:expr) => {
+        asm!(
+            "2:",
+            "tileloadd tmm4, [{a} + {row}]",
+            "tileloaddt1 tmm6, [{b} + {panel_row}]",
+            $first,
+            "tileloaddt1 tmm7, [{b} + {panel_row} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            $second,
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {a}, {line}",
+            "add {b}, {tile}",
+            "add {p}, {tile}",
+            "dec {n}",
+            "jnz 2b",
+            a = inout(reg) $lhs.ptr => _, row = in(reg) $lhs.row,
+            b = inout(reg) $panel => _, panel_row = in(reg) PANEL_ROW,
+            p = inout(reg) $p => _,
+            n = inout(reg) $count => _,
+            line = const LINE, tile = const UNITS * PANEL_ROW,
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// As `upper`, with tmm2 and tmm3 for the rows from the seventeenth on, at `$lower`.
+macro_rules! both {
+    ($lhs:expr, $lower:expr, $panel:expr, $count:expr, $p:expr, $first:expr, $second:expr) => {
+        asm!(
+            "2:",
+            "tileloadd tmm4, [{a} + {row}]",
+            "tileloaddt1 tmm6, [{b} + {panel_row}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            $first,
+            "tileloaddt1 tmm7, [{b} + {panel_row} + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{lower} + {row}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            $second,
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {a}, {line}",
+            "add {lower}, {line}",
+            "add {b}, {tile}",
+            "add {p}, {tile}",
+            "dec {n}",
+            "jnz 2b",
+            a = inout(reg) $lhs.ptr => _, lower = inout(reg) $lower => _, row = in(reg) $lhs.row,
+            b = inout(reg) $panel => _, panel_row = in(reg) PANEL_ROW,
+            p = inout(reg) $p => _,
+            n = inout(reg) $count => _,
+            line = const LINE, tile = const UNITS * PANEL_ROW,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// c (+)= `count` tiles of `units` units of k, one after the other. Asks for as much of `ahead`, unless there is nothing.
 ///
 /// # Safety
 /// As [`product`].
@@ -248,86 +420,60 @@ unsafe fn steps(
     count: usize,
     units: usize,
     start: Start,
+    ahead: &[[bf16; 2]],
 ) {
     let ldc = 4 * ldc;
-    // SAFETY: the caller's promise: the shapes' rows and bytes are those of the operands.
+    let lower = rows > HEIGHT;
+    let p = ahead.as_ptr();
+    // SAFETY: the caller's promise: the shapes' rows and bytes are those of the operands. Nothing else uses the tiles' registers in between.
     unsafe {
+        let (lower_c, lower_a) = (c.byte_add(HEIGHT * ldc), lhs.ptr.add(HEIGHT * lhs.row));
         shape(rows, units);
-        if start == Start::Output {
-            asm!(
+        match start {
+            Start::Zero => {
+                asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem))
+            }
+            Start::Output => asm!(
                 "tileloadd tmm0, [{c} + {ldc}]",
                 "tileloadd tmm1, [{c} + {ldc} + 64]",
                 c = in(reg) c, ldc = in(reg) ldc,
                 out("tmm0") _, out("tmm1") _,
                 options(nostack, readonly),
-            );
-        } else {
-            asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem));
+            ),
         }
-        if rows <= HEIGHT {
-            asm!(
-                "2:",
-                "tileloadd tmm4, [{a} + {row}]",
-                "tileloadd tmm6, [{b} + {panel_row}]",
-                "tileloadd tmm7, [{b} + {panel_row} + 64]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "add {a}, {line}",
-                "add {b}, {tile}",
-                "dec {n}",
-                "jnz 2b",
-                "tilestored [{c} + {ldc}], tmm0",
-                "tilestored [{c} + {ldc} + 64], tmm1",
-                a = inout(reg) lhs.ptr => _, row = in(reg) lhs.row,
-                b = inout(reg) panel => _, panel_row = in(reg) PANEL_ROW,
-                n = inout(reg) count => _,
-                c = in(reg) c, ldc = in(reg) ldc,
-                line = const LINE, tile = const UNITS * PANEL_ROW,
-                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
-            return;
-        }
-        let (lower_c, lower_a) = (c.byte_add(HEIGHT * ldc), lhs.ptr.add(HEIGHT * lhs.row));
-        if start == Start::Output {
-            asm!(
+        match start {
+            _ if !lower => {}
+            Start::Zero => {
+                asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem))
+            }
+            Start::Output => asm!(
                 "tileloadd tmm2, [{c} + {ldc}]",
                 "tileloadd tmm3, [{c} + {ldc} + 64]",
                 c = in(reg) lower_c, ldc = in(reg) ldc,
                 out("tmm2") _, out("tmm3") _,
                 options(nostack, readonly),
-            );
-        } else {
-            asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem));
+            ),
+        }
+        match (lower, ahead.is_empty()) {
+            (false, true) => upper!(lhs, panel, count, p, "", ""),
+            (false, false) => upper!(lhs, panel, count, p, lines!(0), lines!(1024)),
+            (true, true) => both!(lhs, lower_a, panel, count, p, "", ""),
+            (true, false) => both!(lhs, lower_a, panel, count, p, lines!(0), lines!(1024)),
         }
         asm!(
-            "2:",
-            "tileloadd tmm4, [{a} + {row}]",
-            "tileloadd tmm6, [{b} + {panel_row}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloadd tmm7, [{b} + {panel_row} + 64]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloadd tmm5, [{lower_a} + {row}]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {a}, {line}",
-            "add {lower_a}, {line}",
-            "add {b}, {tile}",
-            "dec {n}",
-            "jnz 2b",
             "tilestored [{c} + {ldc}], tmm0",
             "tilestored [{c} + {ldc} + 64], tmm1",
-            "tilestored [{lower_c} + {ldc}], tmm2",
-            "tilestored [{lower_c} + {ldc} + 64], tmm3",
-            a = inout(reg) lhs.ptr => _, lower_a = inout(reg) lower_a => _, row = in(reg) lhs.row,
-            b = inout(reg) panel => _, panel_row = in(reg) PANEL_ROW,
-            n = inout(reg) count => _,
-            c = in(reg) c, lower_c = in(reg) lower_c, ldc = in(reg) ldc,
-            line = const LINE, tile = const UNITS * PANEL_ROW,
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            c = in(reg) c, ldc = in(reg) ldc,
             options(nostack),
         );
+        if lower {
+            asm!(
+                "tilestored [{c} + {ldc}], tmm2",
+                "tilestored [{c} + {ldc} + 64], tmm3",
+                c = in(reg) lower_c, ldc = in(reg) ldc,
+                options(nostack),
+            );
+        }
     }
 }
 

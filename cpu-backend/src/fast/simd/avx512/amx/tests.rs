@@ -31,7 +31,7 @@ fn any_rows_and_any_k_and_nothing_beside_is_written() {
             for start in [Start::Zero, Start::Output] {
                 let mut c = vec![3.0f32; rows * ldc];
                 // SAFETY: rows of k numbers, a panel of k, rows of 37 sums; the machine has tiles.
-                unsafe { product(c.as_mut_ptr(), ldc, rows, lhs, panel.as_ptr(), k, start) };
+                unsafe { product(c.as_mut_ptr(), ldc, rows, lhs, panel.as_ptr(), k, start, &[]) };
                 for (at, &c) in c.iter().enumerate() {
                     let before = if start == Start::Zero && at % ldc < 32 {
                         0.0
@@ -41,6 +41,49 @@ fn any_rows_and_any_k_and_nothing_beside_is_written() {
                     let want = before + if at % ldc < 32 { dot(at / ldc, at % ldc) } else { 0.0 };
                     assert_eq!(c, want, "{rows} rows, k = {k}, at {at}");
                 }
+            }
+        }
+    }
+}
+
+/// Numbers of any size, some so small that their products are below 2^-126, some zeros.
+fn wild(n: usize, seed: u32) -> Vec<bf16> {
+    let mut state = seed;
+    let number = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let exponent = match state >> 29 {
+            0 => 0,
+            1 => 62 + (state >> 20 & 7),
+            _ => 118 + (state >> 20 & 15),
+        };
+        bf16::from_bits(((state >> 8 & 0x807f) | exponent << 7) as u16)
+    };
+    (0..n).map(number).collect()
+}
+
+/// A row's bits do not depend on the rows beside it: few are multiplied without tiles.
+#[test]
+fn few_rows_have_the_bits_of_many() {
+    if !is_available() {
+        return;
+    }
+    for k in [1, 2, 31, 32, 33, 64, 70, 129, 576] {
+        for seed in 0..20 {
+            let rows = 17;
+            let (a, b) = (wild(rows * k, seed), wild(k * 32, seed + 100));
+            let (panel, lhs) = (panel(&b, k), Lhs::rows::<bf16, [bf16; 2]>(&a, k));
+            for start in [Start::Zero, Start::Output] {
+                let before: Vec<f32> = wild(rows * 32, seed + 7).iter().map(|x| x.to_f32()).collect();
+                let product = |rows: usize| {
+                    let mut c = before.clone();
+                    // SAFETY: rows of k numbers, a panel of k, rows of 32 sums; the machine has tiles.
+                    unsafe { product(c.as_mut_ptr(), 32, rows, lhs, panel.as_ptr(), k, start, &[]) };
+                    c[..32].iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+                };
+                let many = product(rows);
+                assert_eq!(product(3), many, "3 rows, k = {k}");
+                assert_eq!(product(2), many, "2 rows, k = {k}");
+                assert_eq!(product(1), many, "1 row, k = {k}");
             }
         }
     }
