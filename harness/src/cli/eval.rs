@@ -341,7 +341,7 @@ impl Job for Eval<'_> {
 
     fn run<B: Device>(self, b: &B, _: &Place) -> Result<Self::Output> {
         // Prompts are tokenised later; whatever the model was made for is let in.
-        let model = load_model(b, self.assets, usize::MAX)?;
+        let model = load_model(b, &self.assets.folder, usize::MAX)?;
         let mut summary = None;
         if let Some(data) = self.data {
             let bar = ProgressBar::new(data.dataset.items.len() as u64);

@@ -9,6 +9,7 @@ use kernel::backend::{Decode, Vector};
 use kernel::mat::Use;
 use kernel::params::ValueHead;
 use kernel::transformer::Model;
+use model_qwen2::folder::Folder;
 use model_qwen2::generate::{Event, Generator, Record, Request, Settings};
 use model_qwen2::tensors::Element;
 use model_qwen2::tokenizer::{Decoding, TextStream};
@@ -60,14 +61,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// A model for generation alone, with room for `context` tokens at most.
-pub fn load_model<B: Decode + Vector>(b: &B, assets: &Assets, context: usize) -> Result<Model<B>>
+pub fn load_model<B: Decode + Vector>(b: &B, folder: &Folder, context: usize) -> Result<Model<B>>
 where
     B::Real: Element,
 {
-    let config = assets.folder.config.kernel.clone();
+    let config = folder.config.kernel.clone();
     let context = context.min(config.max_positions);
     Model::load(b, config, ValueHead::None, context, Use::Inference, |spec, out| {
-        anyhow::Ok(assets.folder.fill(spec, out)?)
+        anyhow::Ok(folder.fill(spec, out)?)
     })
 }
 
@@ -78,10 +79,20 @@ impl Job for Generate<'_> {
 
     fn run<B: Device>(self, b: &B, _: &Place) -> Result<()> {
         let args = self.0;
-        let assets = Assets::open(&args.model, None)?;
+        // Reading a tokenizer takes as long as a third of the weights.
+        let (assets, model) = std::thread::scope(|scope| {
+            let assets = scope.spawn(|| Assets::open(&args.model, None));
+            let model = Folder::open(&args.model)
+                .map_err(Into::into)
+                .and_then(|folder| load_model(b, &folder, 1));
+            (assets.join(), model)
+        });
+        let assets = assets.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let mut model = model?;
         assets.notes.iter().for_each(|note| eprintln!("warning: {note}"));
         let prompt = prompt_ids(&assets, &turns(args), Map::new())?;
-        let model = load_model(b, &assets, prompt.len() + args.max_new_tokens)?;
+        let context = prompt.len() + args.max_new_tokens;
+        model.set_context(b, context.min(model.config.max_positions))?;
         let settings = Settings {
             sampling: args.sampling.sampling()?,
             seed: args.sampling.seed(),

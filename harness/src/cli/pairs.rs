@@ -248,7 +248,7 @@ impl Job for Pairs<'_> {
     type Output = Summary;
 
     fn run<B: Device>(self, b: &B, _: &Place) -> Result<Summary> {
-        let model = load_model(b, self.assets, usize::MAX)?;
+        let model = load_model(b, &self.assets.folder, usize::MAX)?;
         let mut rewriting = self.rewriting;
         let how = Making {
             answering: self.answering,

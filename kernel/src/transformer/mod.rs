@@ -53,15 +53,15 @@ impl<B: Memory> Model<B> {
             |s| b.weight(s.shape.0, s.shape.1, usage),
             |s| b.buf(s.shape.0, s.shape.1),
         )?;
-        let table = rope::table(&config.rope, config.head_dim, context);
-        let mut rope = b.acc(context, config.head_dim)?;
-        b.upload(&mut rope, &table)?;
-        Ok(Self {
+        let rope = b.acc(0, config.head_dim)?;
+        let mut model = Self {
             config,
             specs,
             weights,
             rope,
-        })
+        };
+        model.set_context(b, context)?;
+        Ok(model)
     }
 
     /// A model whose every parameter is made by `fill`, one at a time, so that no second copy of all is ever there.
@@ -74,8 +74,15 @@ impl<B: Memory> Model<B> {
         mut fill: impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut model = Self::zeros(b, config, value, context, usage)?;
+        // One of each for all parameters: a page that is new costs more than the numbers on it.
+        let most = model.specs.iter().map(|s| s.shape.0 * s.shape.1).max().unwrap_or(0);
+        let (mut host, mut acc) = (Vec::new(), b.acc(1, most)?);
         for (spec, part) in model.specs.iter().zip(model.weights.parts_mut()) {
-            let acc = load_acc(b, spec, &mut fill)?;
+            (acc.rows, acc.cols) = spec.shape;
+            host.clear();
+            host.resize(acc.len(), B::Real::default());
+            fill(spec, &mut host)?;
+            b.upload(&mut acc, &host)?;
             set(b, part, &acc);
         }
         Ok(model)
@@ -86,6 +93,15 @@ impl<B: Memory> Model<B> {
         for (part, master) in self.weights.parts_mut().into_iter().zip(masters.iter()) {
             set(b, part, master);
         }
+    }
+
+    /// Takes sequences of up to `context` tokens from now on. Errors: out of memory.
+    pub fn set_context(&mut self, b: &B, context: usize) -> Result<(), B::Error> {
+        let c = &self.config;
+        let mut table = b.acc(context, c.head_dim)?;
+        b.upload(&mut table, &rope::table(&c.rope, c.head_dim, context))?;
+        self.rope = table;
+        Ok(())
     }
 
     /// Longest sequence.
