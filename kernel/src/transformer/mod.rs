@@ -74,15 +74,8 @@ impl<B: Memory> Model<B> {
         mut fill: impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut model = Self::zeros(b, config, value, context, usage)?;
-        // One of each for all parameters: a page that is new costs more than the numbers on it.
-        let most = model.specs.iter().map(|s| s.shape.0 * s.shape.1).max().unwrap_or(0);
-        let (mut host, mut acc) = (Vec::new(), b.acc(1, most)?);
         for (spec, part) in model.specs.iter().zip(model.weights.parts_mut()) {
-            (acc.rows, acc.cols) = spec.shape;
-            host.clear();
-            host.resize(acc.len(), B::Real::default());
-            fill(spec, &mut host)?;
-            b.upload(&mut acc, &host)?;
+            let acc = load_acc(b, spec, &mut fill)?;
             set(b, part, &acc);
         }
         Ok(model)

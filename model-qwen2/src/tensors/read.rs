@@ -237,7 +237,14 @@ impl View<'_> {
     pub fn read_into<T: Element>(&self, out: &mut [T]) -> Result<()> {
         assert_eq!(out.len(), self.len(), "read_into: tensor {}", self.name);
         decode(out, self.dtype, self.bytes);
-        match out.iter().position(|value| !value.to_f64().is_finite()) {
+        // First of all at once, which takes no branches, then of each.
+        let all = out.iter().fold(true, |all, value| all & value.to_f64().is_finite());
+        let bad = if all {
+            None
+        } else {
+            out.iter().position(|value| !value.to_f64().is_finite())
+        };
+        match bad {
             None => Ok(()),
             Some(i) => {
                 let field = format!("{} index {i}", tensor(self.name));
