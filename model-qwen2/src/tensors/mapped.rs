@@ -1,5 +1,6 @@
-//! The one unsafe line of this crate.
+//! Files as memory: the unsafe lines of this crate.
 use std::fs::File;
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -14,4 +15,17 @@ pub(crate) fn map(path: &Path) -> Result<Mmap> {
     // change a file in place: they rename a new one over it, which leaves the mapped one whole.
     let mapped = unsafe { Mmap::map(&file) };
     mapped.map_err(Error::io(path, "map"))
+}
+
+/// Says that these bytes were read and are not needed for now: they stop counting as this process's memory. Whoever reads
+/// them again reads the file again. On other systems than Linux nothing is done.
+pub(crate) fn release(map: &Mmap, range: Range<usize>) {
+    #[cfg(target_os = "linux")]
+    if !range.is_empty() {
+        // SAFETY: the mapping is of a file and never written, so that the pages that go come back as they were. What the
+        // advice is worth is the system's affair: where it refuses, the bytes stay.
+        let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, range);
 }

@@ -1,6 +1,7 @@
 //! Reading a model's tensors.
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -31,7 +32,8 @@ pub struct View<'a> {
     name: &'a str,
     dtype: Dtype,
     shape: &'a [usize],
-    bytes: &'a [u8],
+    map: &'a Mmap,
+    bytes: Range<usize>,
 }
 
 #[derive(Deserialize)]
@@ -192,7 +194,8 @@ impl Tensors {
             name,
             dtype,
             shape: &entry.shape,
-            bytes: &map[entry.bytes.clone()],
+            map,
+            bytes: entry.bytes.clone(),
         })
     }
 
@@ -232,11 +235,12 @@ impl View<'_> {
     }
 
     /// Converts into `out`, which has [`View::len`] places. A number that is not finite (there or after narrowing) is
-    /// an error that names the tensor and the index.
+    /// an error that names the tensor and the index. Afterwards the file's pages are given back.
     #[track_caller]
     pub fn read_into<T: Element>(&self, out: &mut [T]) -> Result<()> {
         assert_eq!(out.len(), self.len(), "read_into: tensor {}", self.name);
-        decode(out, self.dtype, self.bytes);
+        decode(out, self.dtype, &self.map[self.bytes.clone()]);
+        mapped::release(self.map, self.bytes.clone());
         // First of all at once, which takes no branches, then of each.
         let all = out.iter().fold(true, |all, value| all & value.to_f64().is_finite());
         let bad = if all {

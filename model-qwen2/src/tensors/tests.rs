@@ -52,6 +52,33 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Resident kilobytes of a file that is mapped.
+#[cfg(target_os = "linux")]
+fn resident(path: &Path) -> usize {
+    let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut lines = maps.lines().skip_while(|line| !line.ends_with(path.to_str().unwrap()));
+    let line = lines.find(|line| line.starts_with("Rss:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A model that was read is not kept in memory a second time, as the file.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_read_is_given_back() {
+    let n = 1 << 20;
+    let (_folder, path) = file(
+        json!({ "x": { "dtype": "F32", "shape": [n], "data_offsets": [0, 4 * n] } }),
+        4 * n,
+    );
+    let tensors = Tensors::open_file(&path).unwrap();
+    let view = tensors.get("x", &[n]).unwrap();
+    for _ in 0..2 {
+        assert!(view.to_vec::<f32>().unwrap().iter().all(|&x| x == 0.0));
+        let left = resident(&path);
+        assert!(left < 64, "{left} KiB of {}", 4 * n / 1024);
+    }
+}
+
 fn half(bits: u16) -> f64 {
     f16::from_bits(bits).to_f64()
 }
