@@ -6,6 +6,7 @@
 // Grid: a block of 512 threads a draw; 64 KB of shared memory: a sum for each of 16 buckets and each thread, so that adding needs no atomics.
 // Bytes a logit: 12 written and read once, then 12 a pass: 5 passes where nothing is filtered, up to 8 more for each of top-k and top-p; they
 // come from L2.  Deterministic: each sum has one order.
+#include "philox.cuh"
 #include "sums.cuh"
 
 constexpr int THREADS = 512, BUCKETS = 16;
@@ -17,19 +18,11 @@ struct Draw {
     u32 row, prompt, completion, position, seed_low, seed_high, from, to;
 };
 
-// Philox4x32-10: uniform in [0, 1), 53 bits, from the first two words.
+// Uniform in [0, 1), 53 bits, from the first two words.
 __device__ double uniform(const Draw& d) {
-    u32 k0 = d.seed_low, k1 = d.seed_high, c0 = d.prompt, c1 = d.completion, c2 = d.position, c3 = 0;
-    for (int i = 0; i < 10; i++) {
-        const u64 p0 = u64(0xD2511F53u) * c0, p1 = u64(0xCD9E8D57u) * c2;
-        c0 = u32(p1 >> 32) ^ c1 ^ k0;
-        c1 = u32(p1);
-        c2 = u32(p0 >> 32) ^ c3 ^ k1;
-        c3 = u32(p0);
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    return double((u64(c0) << 32 | c1) >> 11) * (1. / 9007199254740992.);
+    u32 c[4] = {d.prompt, d.completion, d.position, 0};
+    philox(c, d.seed_low, d.seed_high);
+    return double((u64(c[0]) << 32 | c[1]) >> 11) * (1. / 9007199254740992.);
 }
 
 // Numbers and the keys that sort as they do (-0 below 0). Logits as they are have keys of 32 bits, penalised ones of 64.

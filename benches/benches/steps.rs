@@ -18,7 +18,7 @@ use kernel::batch::Batch;
 use kernel::config::{Bias, Config, Head, Rope, RopeScaling};
 use kernel::mat::Use;
 use kernel::objective::sft::SftLoss;
-use kernel::optim::{Decay, Hyper, Learner};
+use kernel::optim::{Decay, Hyper, Learner, State};
 use kernel::params::{Kind, Params, Spec, ValueHead};
 use kernel::real::Real;
 use kernel::sample::{Draw, DrawKey, Sampling};
@@ -282,8 +282,14 @@ where
     }
     if fisher && steps.wanted(product) {
         let Learner {
-            model, masters, grads, ..
-        } = &mut learner;
+            model,
+            state: State::Full { masters, .. },
+            grads,
+            ..
+        } = &mut learner
+        else {
+            unreachable!("`load` keeps masters")
+        };
         let mut ws = kernel::transformer::Workspace::new(b, model, Keep::Everything, 1, 1)?;
         model.score(b, &mut ws, &row, 1.0)?;
         let mut direction = model.direction(b)?;

@@ -15,6 +15,7 @@
 //! | [`optim`] | clipping, AdamW, schedules |
 //! | [`trust_region`] | a TRPO step: conjugate gradients, line search |
 //! | [`random`], [`sample`] | the counter-based generator; from logits to a token |
+//! | [`rounding`] | stochastic rounding |
 
 extern crate alloc;
 
@@ -28,6 +29,7 @@ pub mod params;
 pub mod random;
 pub mod real;
 pub mod rope;
+pub mod rounding;
 pub mod sample;
 pub mod transformer;
 pub mod trust_region;

@@ -213,6 +213,22 @@ impl<T> Params<T> {
             Part::Matrix(x) | Part::Vector(x) => x,
         })
     }
+
+    /// Part `i` of the canonical order. Panics where there is none.
+    #[track_caller]
+    pub fn at(&self, i: usize) -> &T {
+        match self.parts()[i] {
+            Part::Matrix(x) | Part::Vector(x) => x,
+        }
+    }
+
+    /// Part `i` of the canonical order, mutably. Panics where there is none.
+    #[track_caller]
+    pub fn at_mut(&mut self, i: usize) -> &mut T {
+        match self.parts_mut().swap_remove(i) {
+            Part::Matrix(x) | Part::Vector(x) => x,
+        }
+    }
 }
 
 impl Params<Spec> {

@@ -5,17 +5,25 @@
 
 /// Four random words for a key and a counter.
 pub fn philox(key: u64, counter: [u32; 4]) -> [u32; 4] {
+    philox_lanes(key, counter.map(|c| [c])).map(|[c]| c)
+}
+
+/// As [`philox`] for N counters at once, word by word: a loop over lanes that a compiler makes vectors of.
+#[inline(always)]
+pub fn philox_lanes<const N: usize>(key: u64, counters: [[u32; N]; 4]) -> [[u32; N]; 4] {
     let (mut k0, mut k1) = (key as u32, (key >> 32) as u32);
-    let mut c = counter;
+    let mut c = counters;
     for _ in 0..10 {
-        let p0 = 0xD251_1F53_u64 * c[0] as u64;
-        let p1 = 0xCD9E_8D57_u64 * c[2] as u64;
-        c = [
-            (p1 >> 32) as u32 ^ c[1] ^ k0,
-            p1 as u32,
-            (p0 >> 32) as u32 ^ c[3] ^ k1,
-            p0 as u32,
-        ];
+        let mut next = [[0; N]; 4];
+        for i in 0..N {
+            let p0 = 0xD251_1F53_u64 * c[0][i] as u64;
+            let p1 = 0xCD9E_8D57_u64 * c[2][i] as u64;
+            next[0][i] = (p1 >> 32) as u32 ^ c[1][i] ^ k0;
+            next[1][i] = p1 as u32;
+            next[2][i] = (p0 >> 32) as u32 ^ c[3][i] ^ k1;
+            next[3][i] = p0 as u32;
+        }
+        c = next;
         k0 = k0.wrapping_add(0x9E37_79B9);
         k1 = k1.wrapping_add(0xBB67_AE85);
     }

@@ -2,6 +2,7 @@
 use kernel::backend::{AdamW, Heads};
 use kernel::batch::Segment;
 use kernel::mat::{Accum, Direction};
+use kernel::rounding::Dither;
 use kernel::sample::Sampling;
 
 use crate::host::{Host, full};
@@ -101,6 +102,7 @@ pub enum Call {
     Axpy { alpha: f64 },
     Scale { alpha: f64 },
     Adamw { step: AdamW },
+    AdamwNarrow { step: AdamW, dither: Dither },
     AttentionDecode { segments: Vec<Segment>, heads: Heads },
     Logits,
     Logp { temperature: f64 },
@@ -145,6 +147,7 @@ impl Call {
             Self::Axpy { .. } => &["axpy"],
             Self::Scale { .. } => &["scale"],
             Self::Adamw { .. } => &["adamw"],
+            Self::AdamwNarrow { .. } => &["adamw_narrow"],
             Self::AttentionDecode { .. } => &["cache", "kv_append", "together", "attention_decode"],
             Self::Logits => &["logits"],
             Self::Logp { .. } => &["logp"],

@@ -5,6 +5,8 @@ use cpu_backend::{Cpu, OutOfMemory};
 use kernel::backend::{AdamW, Dual, HeadCotangent, HeadIn, HeadOut, Heads, Memory, Ops, Qkv, QkvMut, Tangent, Vector};
 use kernel::batch::Segment;
 use kernel::mat::{Accum, Direction, Mat, Use};
+use kernel::params::Part;
+use kernel::rounding::Dither;
 
 /// The bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +134,7 @@ impl Vector for Mutant {
         axpy(y: &mut M, alpha: f64, x: &M);
         scale(x: &mut M, alpha: f64);
         adamw(p: &mut M, m: &mut M, v: &mut M, grad: &M, step: &AdamW);
+        adamw_narrow(p: Part<&mut M, &mut M>, m: &mut M, v: &mut M, grad: &M, step: &AdamW, dither: Dither);
     }
 }
 

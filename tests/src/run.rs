@@ -2,6 +2,7 @@
 use kernel::backend::{CacheShape, Dual, HeadCotangent, HeadIn, HeadOut, Heads, Memory, Paths, Qkv, QkvMut, Span};
 use kernel::batch::Segment;
 use kernel::mat::{Mat, Use};
+use kernel::params::Part;
 use kernel::real::Real;
 use kernel::sample::{Draw, DrawKey};
 
@@ -174,6 +175,22 @@ fn call<B: Backend>(
         Call::Adamw { step } => {
             let [p, m, v] = out_acc else { panic!("p, m, v") };
             b.adamw(p, m, v, &acc[0], step);
+        }
+        Call::AdamwNarrow { step, dither } => {
+            let [p, m, v, matrix] = out_buf else {
+                panic!("p, m, v, matrix")
+            };
+            // A prepared matrix is read back through `embed`; its moments are those of the vector.
+            let (mut m1, mut v1) = (b.buf(m.rows, m.cols).expect(fine), b.buf(v.rows, v.cols).expect(fine));
+            b.copy(&mut m1, m);
+            b.copy(&mut v1, v);
+            let mut w = b.weight(p.rows, p.cols, Use::Training).expect(fine);
+            let mut wide = b.acc(p.rows, p.cols).expect(fine);
+            b.widen(&mut wide, p);
+            b.prepare(&mut w, &wide);
+            b.adamw_narrow(Part::Matrix(&mut w), &mut m1, &mut v1, &acc[0], step, *dither);
+            b.embed(matrix, &w, &b.index(&column(&acc[0])).expect(fine));
+            b.adamw_narrow(Part::Vector(p), m, v, &acc[0], step, *dither);
         }
         Call::AttentionDecode { segments, heads } => {
             let kv: Vec<&Host> = case.inputs[1..].iter().map(|x| &x.value).collect();

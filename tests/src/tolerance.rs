@@ -62,6 +62,8 @@ const CENTRED: &str = "as above, and z_dot less its mean cancels where one token
 const ROUNDED_DZ: &str = "dz is rounded to bf16 before its two products: each term of a sum is off by up to 2^-9 of itself, and terms reach ten times what the outputs have on average";
 
 const ROUNDED_P: &str = "p and ds are multiplied in bf16, as tensor cores and AMX take them: each term of a sum is off by up to 4e-3 of itself, and a row with few keys has terms ten times what the matrix has on average";
+const DITHERED: &str =
+    "rounded stochastically, to either neighbour: off by up to 2^-7 of itself, twice what the nearest is";
 const SPLIT_DZ: &str = "dz is rounded to a sum of two bf16, 2^-17, before its product";
 
 /// One reason an exception.
@@ -104,6 +106,18 @@ pub const EXCEPTIONS: &[Exception] = &[
     exception(Machine::Cuda, Precision::F32, "head_bwd", "dw", 1e-5, SMALL_P),
     exception(Machine::Cuda, Precision::F32, "head_fisher", "dh", 1e-5, CENTRED),
     exception(Machine::Cuda, Precision::F32, "head_fisher", "dw", 1e-5, CENTRED),
+    exception(Machine::Cpu, Precision::Bf16, "adamw_narrow", "p", 8e-3, DITHERED),
+    exception(Machine::Cpu, Precision::Bf16, "adamw_narrow", "m", 8e-3, DITHERED),
+    exception(Machine::Cpu, Precision::Bf16, "adamw_narrow", "v", 8e-3, DITHERED),
+    exception(Machine::Cpu, Precision::Bf16, "adamw_narrow", "matrix", 8e-3, DITHERED),
+    exception(Machine::CpuBf16, Precision::Bf16, "adamw_narrow", "p", 8e-3, DITHERED),
+    exception(Machine::CpuBf16, Precision::Bf16, "adamw_narrow", "m", 8e-3, DITHERED),
+    exception(Machine::CpuBf16, Precision::Bf16, "adamw_narrow", "v", 8e-3, DITHERED),
+    exception(Machine::CpuBf16, Precision::Bf16, "adamw_narrow", "matrix", 8e-3, DITHERED),
+    exception(Machine::Cuda, Precision::Bf16, "adamw_narrow", "p", 8e-3, DITHERED),
+    exception(Machine::Cuda, Precision::Bf16, "adamw_narrow", "m", 8e-3, DITHERED),
+    exception(Machine::Cuda, Precision::Bf16, "adamw_narrow", "v", 8e-3, DITHERED),
+    exception(Machine::Cuda, Precision::Bf16, "adamw_narrow", "matrix", 8e-3, DITHERED),
     exception(Machine::Cuda, Precision::Bf16, "head_fisher", "dw", 2e-5, SPLIT_DZ),
     exception(Machine::Cuda, Precision::Bf16, "head_bwd", "dw", 2e-5, SPLIT_DZ),
 ];

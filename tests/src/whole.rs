@@ -4,7 +4,7 @@ use half::bf16;
 use kernel::backend::{Decode, Memory, Ops, Tangent, Vector};
 use kernel::config::{Bias, Config, Head, Rope, RopeScaling};
 use kernel::mat::Use;
-use kernel::optim::Learner;
+use kernel::optim::{Learner, Storage};
 use kernel::params::{Spec, ValueHead};
 use kernel::real::Real;
 use kernel::transformer::{Keep, Model};
@@ -64,7 +64,12 @@ fn fill<B: Memory>(spec: &Spec, out: &mut [B::Real]) -> Result<(), B::Error> {
 
 /// A learner with a value head.
 pub fn learner<B: Ops + Vector>(b: &B, config: Config, keep: Keep) -> Learner<B> {
-    let learner = Learner::load(b, config, ValueHead::WeightAndBias, CONTEXT, keep, fill::<B>);
+    learner_as(b, config, keep, Storage::Full)
+}
+
+/// The same, its values and moments kept as `storage` says.
+pub fn learner_as<B: Ops + Vector>(b: &B, config: Config, keep: Keep, storage: Storage) -> Learner<B> {
+    let learner = Learner::load_as(b, config, ValueHead::WeightAndBias, CONTEXT, keep, storage, fill::<B>);
     learner.expect("memory for a tiny model")
 }
 

@@ -119,19 +119,19 @@ impl Truth {
     fn new(config: Config) -> Self {
         let b = Cpu::oracle();
         let learner = learner(&b, config, Keep::Everything);
-        let start = download(&b, &learner.masters);
+        let start = download(&b, learner.masters().unwrap());
         Self { b, learner, start }
     }
 
     fn place(&mut self, h: f64, v: &[f64]) {
         let mut at = 0;
-        for m in self.learner.masters.iter_mut() {
+        for m in self.learner.masters_mut().unwrap().iter_mut() {
             let n = m.len();
             let moved: Vec<f64> = (at..at + n).map(|i| self.start[i] + h * v[i]).collect();
             self.b.upload(m, &moved).unwrap();
             at += n;
         }
-        self.learner.model.prepare(&self.b, &self.learner.masters);
+        self.learner.prepare(&self.b);
     }
 
     fn logits(&mut self, batch: &Batch, h: f64, v: &[f64]) -> Vec<f64> {
@@ -166,7 +166,7 @@ impl Truth {
         let mut head = self.learner.model.direction(&self.b).unwrap();
         self.learner
             .model
-            .prepare_direction(&self.b, &mut head, &self.learner.masters);
+            .prepare_direction(&self.b, &mut head, self.learner.masters().unwrap());
         let head = head.head.as_ref().unwrap_or(&head.embed);
         let (mut kl, mut sum) = (Vec::new(), 0.0);
         for h in [h, -h] {

@@ -124,11 +124,10 @@ fn the_gradient_is_that_of_finite_differences() {
             let scale = gradient[entries[0]].abs();
             assert!(scale > 0.0, "{name}: the gradient is zero");
             let mut weights = vec![0.0; gradient.len()];
-            b.download(&mut weights, learner.masters.iter().nth(i).unwrap())
-                .unwrap();
+            b.download(&mut weights, learner.masters().unwrap().at(i)).unwrap();
             let mut put = |weights: &[f64]| {
-                b.upload(learner.masters.iter_mut().nth(i).unwrap(), weights).unwrap();
-                learner.model.prepare(&b, &learner.masters);
+                b.upload(learner.masters_mut().unwrap().at_mut(i), weights).unwrap();
+                learner.prepare(&b);
                 objective(learner.score(&b, &batch, TEMPERATURE).unwrap())
             };
             for entry in entries {

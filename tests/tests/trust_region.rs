@@ -124,7 +124,7 @@ impl Ask for Step {
                 cg_damping: 1e-3,
                 ..Settings::default()
             };
-            let (before, old) = (bits(b, &learner.masters), log_p(b, &mut learner, &data));
+            let (before, old) = (bits(b, learner.masters().unwrap()), log_p(b, &mut learner, &data));
             let report = take(b, &mut learner, &data, &settings);
             assert_eq!(report.outcome, Outcome::Moved, "{name}: {report:?}");
             assert!(report.surrogate > report.surrogate_before && report.kl_old_new <= settings.max_kl);
@@ -148,7 +148,7 @@ impl Ask for Step {
             );
 
             // The value head is not in the trust region; every other parameter has moved.
-            let after = bits(b, &learner.masters);
+            let after = bits(b, learner.masters().unwrap());
             let specs: Vec<_> = learner.specs().iter().map(|s| s.name.clone()).collect();
             for ((before, after), spec) in before.iter().zip(&after).zip(&specs) {
                 assert_eq!(before == after, spec.starts_with("v_head"), "{name}: {spec}");
@@ -174,7 +174,7 @@ fn threads_change_no_bit_of_a_step() {
         let mut learner = learner(&b, biased(), Keep::Inputs);
         let data = data(&b, &mut learner, biased().vocab);
         let report = take(&b, &mut learner, &data, &Settings::default());
-        (report, bits(&b, &learner.masters))
+        (report, bits(&b, learner.masters().unwrap()))
     };
     assert_eq!(run(1), run(2));
 }
@@ -186,7 +186,7 @@ impl Ask for Refused {
         let config = tied();
         let mut learner = learner(b, config.clone(), Keep::Everything);
         let mut data = data(b, &mut learner, config.vocab);
-        let before = bits(b, &learner.masters);
+        let before = bits(b, learner.masters().unwrap());
         let scores = |learner: &mut Learner<B>| learner.score(b, &data.pieces[0].batch, TEMPERATURE).unwrap().clone();
         let scored = scores(&mut learner);
         let settings = Settings::default();
@@ -209,13 +209,13 @@ impl Ask for Refused {
             );
             assert_eq!((report.step_size, report.kl_old_new), (0.0, 0.0));
         }
-        assert_eq!(bits(b, &learner.masters), before, "{name}");
+        assert_eq!(bits(b, learner.masters().unwrap()), before, "{name}");
         assert_eq!(scores(&mut learner), scored, "{name}");
 
         data.advantage.iter_mut().flatten().for_each(|a| *a = B::Real::ZERO);
         let report = take(b, &mut learner, &data, &settings);
         assert_eq!(report.outcome, Outcome::NoGradient, "{name}");
-        assert_eq!(bits(b, &learner.masters), before, "{name}");
+        assert_eq!(bits(b, learner.masters().unwrap()), before, "{name}");
     }
 }
 
@@ -233,7 +233,7 @@ fn the_fisher_matrix_may_be_of_a_part() {
         let mut data = data(&b, &mut learner, tied().vocab);
         fisher(&mut data.pieces);
         let report = take(&b, &mut learner, &data, &Settings::default());
-        (report, bits(&b, &learner.masters))
+        (report, bits(&b, learner.masters().unwrap()))
     };
     let none = run(|p| p[1..].iter_mut().for_each(|p| p.fisher.clear()));
     let zero = run(|p| {

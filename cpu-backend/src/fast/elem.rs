@@ -1,6 +1,7 @@
 //! What activations are made of: f32 or bf16. The arithmetic inside an operation is f32 for both.
 use bytemuck::Pod;
 use half::bf16;
+use kernel::rounding::to_bf16;
 
 use super::Engine;
 use super::gemm::{F32Mac, Mac, StoredMac};
@@ -19,6 +20,8 @@ pub trait Elem: Element<Engine = Engine> + Pod + Default + core::fmt::Debug + Pa
     fn to_f32(self) -> f32;
     /// Rounded to nearest even.
     fn from_f32(x: f32) -> Self;
+    /// Rounded stochastically by these bits: `kernel::rounding`.
+    fn dithered(x: f32, random: u16) -> Self;
     /// The first LANES numbers of x.
     fn load<S: Simd>(s: S, x: &[Self]) -> S::V;
     /// v, rounded, to the first LANES numbers of y.
@@ -35,6 +38,10 @@ impl Elem for f32 {
     }
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
+        x
+    }
+    #[inline(always)]
+    fn dithered(x: f32, _: u16) -> Self {
         x
     }
     #[inline(always)]
@@ -58,6 +65,10 @@ impl Elem for bf16 {
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
         bf16::from_f32(x)
+    }
+    #[inline(always)]
+    fn dithered(x: f32, random: u16) -> Self {
+        bf16::from_bits(to_bf16(x, random))
     }
     #[inline(always)]
     fn load<S: Simd>(s: S, x: &[bf16]) -> S::V {

@@ -6,7 +6,7 @@
 //! | [`simd`], [`elem`] | vectors; f32 and bf16 |
 //! | [`buffer`], [`out`] | memory; an output that threads share |
 //! | [`gemm`], [`weight`] | the product's inner kernel; prepared matrices |
-//! | [`linear`], [`rows`], [`attention`], [`head`] | the operations |
+//! | [`linear`], [`rows`], [`attention`], [`head`], [`narrow`] | the operations |
 //! | [`attention_jvp`], [`head_tangent`] | their tangents |
 //! | [`memory`], [`ops`], [`tangent`], [`vector`], [`decode`] | the traits |
 //! | [`sample`] | a token from logits |
@@ -31,6 +31,7 @@ mod head_bwd;
 mod head_tangent;
 mod linear;
 mod memory;
+mod narrow;
 mod ops;
 mod out;
 mod pool;

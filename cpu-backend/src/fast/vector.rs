@@ -1,15 +1,34 @@
 //! `Vector`: the optimizer's elementwise work.
 use kernel::backend::{AdamW, Vector};
 use kernel::mat::{Mat, check_shape};
+use kernel::params::Part;
+use kernel::rounding::Dither;
 
 use super::buffer::Buffer;
 use super::elem::for_each_element;
 use super::memory::CHUNK;
+use super::narrow::{Bits, adamw_narrow};
 use super::out::Out;
 use super::rows;
+use super::weight::{self, Weight};
 use crate::{Cpu, OutOfMemory};
 
 type Acc = Mat<Buffer<f32>>;
+
+fn constants(step: &AdamW) -> rows::Constants {
+    let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
+    rows::Constants {
+        grad_scale: step.grad_scale as f32,
+        keep: (1.0 - step.learning_rate * step.weight_decay) as f32,
+        b1: step.beta1 as f32,
+        c1: (1.0 - step.beta1) as f32,
+        b2: step.beta2 as f32,
+        c2: (1.0 - step.beta2) as f32,
+        rate: (-step.learning_rate / correction(step.beta1)) as f32,
+        root: (1.0 / correction(step.beta2).sqrt()) as f32,
+        eps: step.eps as f32,
+    }
+}
 
 for_each_element! { T;
 impl Vector for Cpu<T> {
@@ -61,24 +80,53 @@ impl Vector for Cpu<T> {
         }
         let level = self.engine.level;
         let n = p.len();
-        let correction = |beta: f64| 1.0 - beta.powf(step.step as f64);
-        let constants = rows::Constants {
-            grad_scale: step.grad_scale as f32,
-            keep: (1.0 - step.learning_rate * step.weight_decay) as f32,
-            b1: step.beta1 as f32,
-            c1: (1.0 - step.beta1) as f32,
-            b2: step.beta2 as f32,
-            c2: (1.0 - step.beta2) as f32,
-            rate: (-step.learning_rate / correction(step.beta1)) as f32,
-            root: (1.0 / correction(step.beta2).sqrt()) as f32,
-            eps: step.eps as f32,
-        };
+        let constants = constants(step);
         let out = [p, m, v].map(|x| Out::new(&mut x.data[..n]));
         self.chunks(n, |range| {
             // SAFETY: each item has a range of its own in each of the three.
             let [p, m, v] = out.map(|x| unsafe { x.slice(range.start, range.len()) });
             rows::adamw(level, p, m, v, &grad.data[range], constants);
         });
+    }
+
+    #[track_caller]
+    fn adamw_narrow(
+        &self,
+        p: Part<&mut Mat<Weight<T>>, &mut Mat<Buffer<T>>>,
+        m: &mut Mat<Buffer<T>>,
+        v: &mut Mat<Buffer<T>>,
+        grad: &Acc,
+        step: &AdamW,
+        dither: Dither,
+    ) {
+        let shape = match &p {
+            Part::Matrix(p) => weight::shape(p),
+            Part::Vector(p) => p.shape(),
+        };
+        for (what, found) in [("m", m.shape()), ("v", v.shape()), ("grad", grad.shape())] {
+            check_shape("adamw_narrow", what, found, shape);
+        }
+        let (level, n, cols) = (self.engine.level, grad.len(), grad.cols);
+        let (constants, bits) = (constants(step), Bits { dither, step: step.step });
+        let [m, v] = [m, v].map(|x| Out::new(&mut x.data[..n]));
+        match p {
+            Part::Matrix(p) => p.data.change(&self.engine, |p, stride, rows| {
+                let (first, len) = (rows.start * cols, rows.len() * cols);
+                // SAFETY: each item has rows of its own in each of the two.
+                let [m, v] = [m, v].map(|x| unsafe { x.slice(first, len) });
+                let grad = &grad.data[first..first + len];
+                adamw_narrow(level, p, stride, m, v, grad, cols, constants, bits, first);
+            }),
+            Part::Vector(p) => {
+                let p = Out::new(&mut p.data[..n]);
+                self.chunks(n, |range| {
+                    let (first, len) = (range.start, range.len());
+                    // SAFETY: each item has a range of its own in each of the three.
+                    let [p, m, v] = [p, m, v].map(|x| unsafe { x.slice(first, len) });
+                    adamw_narrow(level, p, len, m, v, &grad.data[range], len, constants, bits, first);
+                });
+            }
+        }
     }
 }
 }

@@ -53,6 +53,11 @@ impl Panels {
             }
     }
 
+    /// Inputs that lie side by side.
+    fn step(self) -> usize {
+        if self.pairs { 2 } else { 1 }
+    }
+
     /// Where in a panel input i of output `lane` is.
     #[inline(always)]
     pub fn at(self, i: usize, lane: usize) -> usize {
@@ -104,6 +109,23 @@ impl<T: Elem> Weight<T> {
         });
     }
 
+    /// Changes the matrix by `work`, which gets the rows of each panel, so many numbers apart, and which these are.
+    pub(super) fn change(&mut self, engine: &Engine, work: impl Fn(&mut [T], usize, Range<usize>) + Sync) {
+        let layout = self.layout;
+        let out = Out::new(&mut self.data);
+        engine.team().run(layout.count(), &|p, scratch| {
+            // SAFETY: each item has a panel of its own.
+            let panel = unsafe { out.slice(p * layout.len(), layout.len()) };
+            let first = p * layout.width;
+            let rows = first..(first + layout.width).min(layout.rows);
+            let stride = layout.len() / layout.width;
+            let apart = scratch.a.get::<T>(layout.len());
+            unpack(engine.level, apart, panel, layout);
+            work(&mut apart[..rows.len() * stride], stride, rows);
+            pack(engine.level, panel, apart, layout);
+        });
+    }
+
     /// Row `o` of the matrix to y.
     pub(super) fn row(&self, y: &mut [T], o: usize) {
         let panel = &self.data[o / self.layout.width * self.layout.len()..][..self.layout.len()];
@@ -122,9 +144,8 @@ kernels! {
     /// panel = the rows of src, at most NR of them.
     fn fill_panel<T>(s, panel: &mut [T], src: &[f32], layout: Panels, scratch: &mut Scratch) {
         let cols = layout.cols;
-        // Rows rounded, each to whole units: then units are transposed, whatever they hold.
-        let step = if layout.pairs { 2 } else { 1 };
-        let padded = cols.next_multiple_of(step);
+        // Rows rounded, each to whole units.
+        let padded = layout.len() / layout.width;
         let narrow = scratch.a.get::<T>(S::NR * padded);
         for (row, dst) in narrow.chunks_exact_mut(padded.max(1)).enumerate() {
             match src.get(row * cols..(row + 1) * cols) {
@@ -137,22 +158,63 @@ kernels! {
                 None => dst.fill(T::default()),
             }
         }
+        pack_panel(s, panel, narrow, layout);
+    }
+
+    /// panel = these NR rows, each to whole units.
+    fn pack<T>(s, panel: &mut [T], rows: &[T], layout: Panels) {
+        pack_panel(s, panel, rows, layout);
+    }
+
+    /// The NR rows of a panel, each to whole units: what `pack` makes panels of.
+    fn unpack<T>(s, rows: &mut [T], panel: &[T], layout: Panels) {
+        let (step, padded) = (layout.step(), layout.len() / layout.width);
         let units = padded / step;
-        let mut done = 0;
-        if size_of::<T>() * step == size_of::<f32>() {
-            done = units / S::LANES * S::LANES;
-            for i in (0..done).step_by(S::LANES) {
-                for lane in [0, S::LANES] {
-                    let (src, dst) = (&narrow[lane * padded + i * step..], &mut panel[(i * S::NR + lane) * step..]);
-                    // SAFETY: LANES rows of `units` units from `lane`, LANES rows of NR units from `i`.
-                    unsafe { s.transpose(dst.as_mut_ptr().cast(), S::NR, src.as_ptr().cast(), units) };
-                }
+        let done = whole_units::<S, T>(units, step);
+        for i in (0..done).step_by(S::LANES) {
+            for lane in [0, S::LANES] {
+                let (dst, src) = (&mut rows[lane * padded + i * step..], &panel[(i * S::NR + lane) * step..]);
+                // SAFETY: LANES rows of NR units from `i`, LANES rows of `units` units from `lane`.
+                unsafe { s.transpose(dst.as_mut_ptr().cast(), units, src.as_ptr().cast(), S::NR) };
             }
         }
         for i in done * step..padded {
             for lane in 0..S::NR {
-                panel[layout.at(i, lane)] = narrow[lane * padded + i];
+                rows[lane * padded + i] = panel[layout.at(i, lane)];
             }
+        }
+    }
+}
+
+/// Of a row's units, those that `Simd::transpose` turns LANES at a time: it takes numbers of four bytes.
+#[inline(always)]
+fn whole_units<S: Simd, T>(units: usize, step: usize) -> usize {
+    if size_of::<T>() * step == size_of::<f32>() {
+        units / S::LANES * S::LANES
+    } else {
+        0
+    }
+}
+
+/// panel = these NR rows, each to whole units: units are transposed, whatever they hold.
+#[inline(always)]
+fn pack_panel<S: Simd, T: Elem>(s: S, panel: &mut [T], rows: &[T], layout: Panels) {
+    let (step, padded) = (layout.step(), layout.len() / layout.width);
+    let units = padded / step;
+    let done = whole_units::<S, T>(units, step);
+    for i in (0..done).step_by(S::LANES) {
+        for lane in [0, S::LANES] {
+            let (src, dst) = (
+                &rows[lane * padded + i * step..],
+                &mut panel[(i * S::NR + lane) * step..],
+            );
+            // SAFETY: LANES rows of `units` units from `lane`, LANES rows of NR units from `i`.
+            unsafe { s.transpose(dst.as_mut_ptr().cast(), S::NR, src.as_ptr().cast(), units) };
+        }
+    }
+    for i in done * step..padded {
+        for lane in 0..S::NR {
+            panel[layout.at(i, lane)] = rows[lane * padded + i];
         }
     }
 }

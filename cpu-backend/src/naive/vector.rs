@@ -3,6 +3,8 @@ use alloc::vec::Vec;
 
 use kernel::backend::{AdamW, Vector};
 use kernel::mat::{Mat, check_shape};
+use kernel::params::Part;
+use kernel::rounding::Dither;
 
 use super::memory::OutOfMemory;
 use super::rows;
@@ -60,5 +62,20 @@ impl Vector for Cpu<f64> {
             *v = beta2 * *v + (1.0 - beta2) * g * g;
             *p -= learning_rate / correction1 * *m / (libm::sqrt(*v / correction2) + eps);
         }
+    }
+
+    /// Nothing is narrower here than an accumulator: no rounding.
+    #[track_caller]
+    fn adamw_narrow(
+        &self,
+        p: Part<&mut Mat<Vec<f64>>, &mut Mat<Vec<f64>>>,
+        m: &mut Mat<Vec<f64>>,
+        v: &mut Mat<Vec<f64>>,
+        grad: &Mat<Vec<f64>>,
+        step: &AdamW,
+        _: Dither,
+    ) {
+        let (Part::Matrix(p) | Part::Vector(p)) = p;
+        self.adamw(p, m, v, grad, step);
     }
 }

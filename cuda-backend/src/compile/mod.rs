@@ -47,6 +47,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("gemm.cuh", include_str!("../../../cuda-src/gemm.cuh")),
     ("head.cuh", include_str!("../../../cuda-src/head.cuh")),
     ("mma.cuh", include_str!("../../../cuda-src/mma.cuh")),
+    ("philox.cuh", include_str!("../../../cuda-src/philox.cuh")),
     ("sm90.cuh", include_str!("../../../cuda-src/sm90.cuh")),
     ("sums.cuh", include_str!("../../../cuda-src/sums.cuh")),
     ("surrogate.cuh", include_str!("../../../cuda-src/surrogate.cuh")),

@@ -1,6 +1,8 @@
-//! Elementwise work of the optimizer, at accumulator precision.
+//! Elementwise work of the optimizer.
 use super::Memory;
 use crate::mat::Mat;
+use crate::params::Part;
+use crate::rounding::Dither;
 
 /// One AdamW step's constants (Loshchilov and Hutter 2019, algorithm 2, as torch.optim.AdamW states it).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +23,7 @@ pub struct AdamW {
     pub grad_scale: f64,
 }
 
-/// Elementwise work on `Acc`. Reductions have a fixed order: the same bits on any number of threads.
+/// Elementwise work on `Acc`, and one step on what is narrower. Reductions have a fixed order: the same bits on any number of threads.
 pub trait Vector: Memory {
     /// sum_i x_i y_i.
     fn dot(&self, x: &Mat<Self::Acc>, y: &Mat<Self::Acc>) -> Result<f64, Self::Error>;
@@ -38,5 +40,18 @@ pub trait Vector: Memory {
         v: &mut Mat<Self::Acc>,
         grad: &Mat<Self::Acc>,
         step: &AdamW,
+    );
+    /// As [`Vector::adamw`] with p, m and v at compute precision: computed at accumulator precision without fused products,
+    /// m and v as computed make p, then each of the three is stored by stochastic rounding (Gupta et al. 2015, arXiv
+    /// 1502.02551) with the bits of `dither`, [`to_bf16`](crate::rounding::to_bf16); without loss where compute precision is
+    /// that of accumulators. p is the prepared matrix itself: there is no other copy. m, v, grad have its shape, row-major.
+    fn adamw_narrow(
+        &self,
+        p: Part<&mut Mat<Self::Weight>, &mut Mat<Self::Buf>>,
+        m: &mut Mat<Self::Buf>,
+        v: &mut Mat<Self::Buf>,
+        grad: &Mat<Self::Acc>,
+        step: &AdamW,
+        dither: Dither,
     );
 }

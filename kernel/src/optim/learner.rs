@@ -1,15 +1,18 @@
-//! A model with what training adds to it: masters, gradients, moments.
+//! A model with what training adds to it: gradients and the optimizer's state.
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::state::{Kept, State, Storage};
 use crate::backend::{AdamW, Decode, Memory, Ops, Tangent, Vector};
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::mat::{Mat, Use};
-use crate::params::{Kind, ValueHead};
-use crate::params::{Params, Spec};
-use crate::transformer::{Accs, Cotangent, Keep, Model, Scores, Weights, Workspace, load_acc};
+use crate::params::{Kind, Params, Spec, ValueHead};
+use crate::real::Real;
+use crate::rounding::Dither;
+use crate::transformer::{Accs, Cotangent, Keep, Model, Scores, Weights, Workspace};
 
 /// Which parameters decay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,51 +75,92 @@ impl<E> From<E> for StepError<E> {
 /// A model in training. One optimizer step is: [`Learner::zero_grads`]; for each micro-batch [`Learner::score`], the
 /// objective, [`Learner::backward`]; [`Learner::update`].
 pub struct Learner<B: Memory> {
-    /// Working weights, always those of the masters.
+    /// Working weights: those of the masters, or the parameters themselves.
     pub model: Model<B>,
-    /// The parameters.
-    pub masters: Accs<B>,
+    /// The parameters' values and moments.
+    pub state: State<B>,
     /// Their gradients.
     pub grads: Accs<B>,
-    /// First and second moments.
-    pub moments: [Accs<B>; 2],
     /// Optimizer steps taken.
     pub steps: u64,
     ws: Workspace<B>,
 }
 
 impl<B: Ops + Vector> Learner<B> {
-    /// A learner for a model whose parameters `fill` makes, one at a time. `context` is the longest sequence. Errors: those
-    /// of `fill`, out of memory.
+    /// A learner for a model whose parameters `fill` makes, one at a time, with masters and moments at accumulator precision.
+    /// `context` is the longest sequence. Errors: those of `fill`, out of memory.
     pub fn load<E: From<B::Error>>(
         b: &B,
         config: Config,
         value: ValueHead,
         context: usize,
         keep: Keep,
+        fill: impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        Self::load_as(b, config, value, context, keep, Storage::Full, fill)
+    }
+
+    /// As [`Learner::load`], with values and moments kept as `storage` says.
+    pub fn load_as<E: From<B::Error>>(
+        b: &B,
+        config: Config,
+        value: ValueHead,
+        context: usize,
+        keep: Keep,
+        storage: Storage,
         mut fill: impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut model = Model::zeros(b, config, value, context, Use::Training)?;
-        let masters = {
-            let fill = core::cell::RefCell::new(&mut fill);
-            let one = |s: &Spec| load_acc(b, s, &mut *fill.borrow_mut());
-            model.specs.try_map(one, one)?
-        };
-        model.prepare(b, &masters);
-        let zeros = || {
-            let one = |s: &Spec| b.acc(s.shape.0, s.shape.1);
-            model.specs.try_map(one, one)
-        };
-        let (grads, moments) = (zeros()?, [zeros()?, zeros()?]);
+        let mut state = State::zeros(b, &model.specs, storage)?;
+        for i in 0..model.specs.iter().count() {
+            let spec = model.specs.at(i);
+            let mut host = vec![B::Real::ZERO; spec.shape.0 * spec.shape.1];
+            fill(spec, &mut host)?;
+            state.write(b, &mut model, Kept::Value, i, &host)?;
+        }
+        let one = |s: &Spec| b.acc(s.shape.0, s.shape.1);
+        let grads = model.specs.try_map(one, one)?;
         let ws = Workspace::new(b, &model, keep, 1, 1)?;
         Ok(Self {
             model,
-            masters,
+            state,
             grads,
-            moments,
             steps: 0,
             ws,
         })
+    }
+
+    /// The parameters at accumulator precision; none where they are kept narrower.
+    pub fn masters(&self) -> Option<&Accs<B>> {
+        match &self.state {
+            State::Full { masters, .. } => Some(masters),
+            State::Narrow { .. } => None,
+        }
+    }
+
+    /// As [`Learner::masters`]; [`Learner::prepare`] after a change.
+    pub fn masters_mut(&mut self) -> Option<&mut Accs<B>> {
+        match &mut self.state {
+            State::Full { masters, .. } => Some(masters),
+            State::Narrow { .. } => None,
+        }
+    }
+
+    /// Makes the working weights those of the masters.
+    pub fn prepare(&mut self, b: &B) {
+        if let State::Full { masters, .. } = &self.state {
+            self.model.prepare(b, masters);
+        }
+    }
+
+    /// What is kept of parameter number `i`, row-major, exactly. Errors: the device's.
+    pub fn read(&self, b: &B, what: Kept, i: usize) -> Result<Vec<B::Real>, B::Error> {
+        self.state.read(b, &self.model, what, i)
+    }
+
+    /// Puts `values` where [`Learner::read`] takes them from; a value goes into the working weights too.
+    pub fn write(&mut self, b: &B, what: Kept, i: usize, values: &[B::Real]) -> Result<(), B::Error> {
+        self.state.write(b, &mut self.model, what, i, values)
     }
 
     /// Names, kinds and shapes of the parameters.
@@ -213,13 +257,34 @@ impl<B: Ops + Vector> Learner<B> {
             weight_decay: 0.0,
             ..step
         };
-        let [m, v] = &mut self.moments;
-        let parts: Vec<_> = self.masters.iter_mut().zip(m.iter_mut()).zip(v.iter_mut()).collect();
-        for (((p, m), v), (g, spec)) in parts.into_iter().zip(self.grads.iter().zip(self.model.specs.iter())) {
-            let decays = hyper.decay == Decay::All || spec.kind == Kind::Matrix;
-            b.adamw(p, m, v, g, if decays { &step } else { &no_decay });
+        let of = |spec: &Spec| match hyper.decay == Decay::All || spec.kind == Kind::Matrix {
+            true => &step,
+            false => &no_decay,
+        };
+        let grads = self.grads.iter().zip(self.model.specs.iter());
+        match &mut self.state {
+            State::Full { masters, moments } => {
+                let [m, v] = moments;
+                let parts = masters.iter_mut().zip(m.iter_mut()).zip(v.iter_mut());
+                for (((p, m), v), (g, spec)) in parts.zip(grads) {
+                    b.adamw(p, m, v, g, of(spec));
+                }
+                self.model.prepare(b, masters);
+            }
+            State::Narrow { moments, seed } => {
+                let [m, v] = moments;
+                let parts = self
+                    .model
+                    .weights
+                    .parts_mut()
+                    .into_iter()
+                    .zip(m.iter_mut())
+                    .zip(v.iter_mut());
+                for (tensor, (((p, m), v), (g, spec))) in (0..).zip(parts.zip(grads)) {
+                    b.adamw_narrow(p, m, v, g, of(spec), Dither { seed: *seed, tensor });
+                }
+            }
         }
-        self.model.prepare(b, &self.masters);
         Ok(norm)
     }
 }

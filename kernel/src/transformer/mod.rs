@@ -15,6 +15,7 @@ mod forward;
 mod tangent;
 mod workspace;
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 pub use backward::Cotangent;
@@ -22,11 +23,15 @@ pub use decode::{DecodeError, Decoder, SeqId};
 pub use forward::Scores;
 pub use workspace::{Keep, Workspace};
 
-use crate::backend::{Heads, Memory};
+use crate::backend::{Heads, Memory, Ops};
 use crate::config::Config;
 use crate::mat::{Mat, Use};
 use crate::params::{Params, Part, Spec, ValueHead};
+use crate::real::Real;
 use crate::rope;
+
+/// Numbers of a prepared matrix that are read at a time.
+const READ: usize = 1 << 20;
 
 /// Working weights: matrices in the backend's layout, vectors at compute precision.
 pub type Weights<B> = Params<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
@@ -97,6 +102,12 @@ impl<B: Memory> Model<B> {
         Ok(())
     }
 
+    /// Takes parameter number `i` of the canonical order over.
+    #[track_caller]
+    pub fn set(&mut self, b: &B, i: usize, value: &Mat<B::Acc>) {
+        set(b, self.weights.parts_mut().swap_remove(i), value);
+    }
+
     /// Longest sequence.
     pub fn context(&self) -> usize {
         self.rope.rows
@@ -120,6 +131,42 @@ impl<B: Memory> Model<B> {
     }
 }
 
+impl<B: Ops> Model<B> {
+    /// Parameter number `i` of the canonical order as the working weights have it, row-major, on the host. Errors: the device's.
+    #[track_caller]
+    pub fn read(&self, b: &B, i: usize) -> Result<Vec<B::Real>, B::Error> {
+        let (rows, cols) = self.specs.at(i).shape;
+        let weight = match self.weights.parts()[i] {
+            Part::Matrix(weight) => weight,
+            Part::Vector(vector) => {
+                let mut wide = b.acc(rows, cols)?;
+                b.widen(&mut wide, vector);
+                return download(b, &wide);
+            }
+        };
+        // A row at a time is what every backend can read of a prepared matrix; so many that it is worth the call.
+        let chunk = (READ / cols.max(1)).clamp(1, rows.max(1));
+        let (mut narrow, mut wide) = (b.buf(chunk, cols)?, b.acc(chunk, cols)?);
+        let mut host = vec![B::Real::ZERO; rows * cols];
+        for (first, out) in (0..rows).step_by(chunk).zip(host.chunks_mut(chunk * cols)) {
+            let ids: Vec<u32> = (first as u32..).take(out.len() / cols).collect();
+            narrow.rows = ids.len();
+            wide.rows = ids.len();
+            b.embed(&mut narrow, weight, &b.index(&ids)?);
+            b.widen(&mut wide, &narrow);
+            b.download(out, &wide)?;
+        }
+        Ok(host)
+    }
+}
+
+/// A matrix's numbers on the host.
+pub(crate) fn download<B: Memory>(b: &B, x: &Mat<B::Acc>) -> Result<Vec<B::Real>, B::Error> {
+    let mut host = vec![B::Real::ZERO; x.len()];
+    b.download(&mut host, x)?;
+    Ok(host)
+}
+
 /// H, K, D of a configuration.
 pub(crate) fn heads(c: &Config) -> Heads {
     Heads {
@@ -130,7 +177,7 @@ pub(crate) fn heads(c: &Config) -> Heads {
 }
 
 /// A parameter made by `fill`, at accumulator precision.
-pub(crate) fn load_acc<B: Memory, E: From<B::Error>>(
+fn load_acc<B: Memory, E: From<B::Error>>(
     b: &B,
     spec: &Spec,
     fill: &mut impl FnMut(&Spec, &mut [B::Real]) -> Result<(), E>,

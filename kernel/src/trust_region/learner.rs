@@ -64,6 +64,9 @@ where
     B: Tangent + Vector,
     L: FnMut(usize, &Scores<B::Real>, &mut [B::Real]) -> f64,
 {
+    if learner.masters().is_none() {
+        return Err(Error::Narrow);
+    }
     let LearnerWork { work, direction } = work;
     let (mut policy, surrogate) = LearnerPolicy::new(b, learner, direction, pieces, temperature, loss)?;
     super::step(&mut policy, surrogate, settings, work)
@@ -165,19 +168,22 @@ where
     }
 
     fn exchange(&mut self, other: &mut Accs<B>) {
-        core::mem::swap(&mut self.learner.masters, other);
-        self.learner.model.prepare(self.b, &self.learner.masters);
+        if let Some(masters) = self.learner.masters_mut() {
+            core::mem::swap(masters, other);
+        }
+        self.learner.prepare(self.b);
         self.scored = None;
     }
 
     fn place(&mut self, old: &Accs<B>, step: f64, x: &Accs<B>) {
-        let points = self.learner.masters.iter_mut().zip(old.iter()).zip(x.iter());
-        for ((new, old), x) in points {
+        let masters = self.learner.masters_mut();
+        let points = masters.into_iter().flat_map(|m| m.iter_mut());
+        for ((new, old), x) in points.zip(old.iter()).zip(x.iter()) {
             self.b.zero(new);
             self.b.axpy(new, 1.0, old);
             self.b.axpy(new, step, x);
         }
-        self.learner.model.prepare(self.b, &self.learner.masters);
+        self.learner.prepare(self.b);
         // The last product with F has been taken: the direction's head serves as the old policy's.
         let v = &mut *self.direction;
         match (&mut v.head, &old.head) {

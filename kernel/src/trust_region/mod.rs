@@ -153,6 +153,8 @@ pub enum Error<E> {
         /// p' (F + damping I) p.
         value: f64,
     },
+    /// The parameters are kept at compute precision.
+    Narrow,
     /// The policy's own error.
     Policy(E),
 }
@@ -168,6 +170,10 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
                 f,
                 "conjugate gradients, iteration {iteration}: p'(F + cg_damping I)p is {value:e}, expected a positive \
                  number: nothing was updated; try a larger cg_damping or fewer cg_iters"
+            ),
+            Self::Narrow => write!(
+                f,
+                "a step within a trust region needs masters at accumulator precision, found parameters at compute precision"
             ),
             Self::Policy(e) => e.fmt(f),
         }

@@ -1,5 +1,6 @@
 //! The optimizer's elementwise work.
 use kernel::backend::AdamW;
+use kernel::rounding::Dither;
 
 use super::Sizes;
 use crate::case::{Call, Case, Kind};
@@ -52,6 +53,20 @@ fn of(rows: usize, cols: usize) -> Vec<Case> {
             .updates("m", Kind::Acc, x())
             .updates("v", Kind::Acc, square(x()));
         cases.push(adamw);
+        let p = x();
+        let dither = Dither { seed: step, tensor: 3 };
+        // Whole: a number's random bits go by its place in the matrix.
+        let call = Call::AdamwNarrow {
+            step: constants,
+            dither,
+        };
+        let narrow = Case::new(call, format!("{label}, step {step}"))
+            .reads_whole("grad", Kind::Acc, x())
+            .updates_whole("p", Kind::Buf, p.clone())
+            .updates_whole("m", Kind::Buf, x())
+            .updates_whole("v", Kind::Buf, square(x()))
+            .updates_whole("matrix", Kind::Buf, p);
+        cases.push(narrow);
     }
     cases
 }
