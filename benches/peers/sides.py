@@ -200,12 +200,12 @@ def sft_data(args, sequence, count):
                  [{"text": first + second} for first, second in exact(args, count, sequence, [8])])
 
 
-def sft_proximal(args, dtype, sequence=None, accumulation=None, measured=None, threads=None):
+def sft_proximal(args, dtype, sequence=None, accumulation=None, measured=None, threads=None, more=()):
     sequence, accumulation = sequence or args.sequence, accumulation or args.accumulation
     measured = measured or args.steps
     data = sft_data(args, sequence, accumulation * (measured + 1))
     keys = {"dataset.path": str(data), "max_length": sequence, "per_device_train_batch_size": 1,
-            "gradient_accumulation_steps": accumulation, "dtype": dtype} | SFT
+            "gradient_accumulation_steps": accumulation, "dtype": dtype} | SFT | dict(more)
     found = train(args, "sft", keys, measured, threads=threads)
     # The first token of a row is given, not predicted.
     steps = [{"trained": t - accumulation, "seconds": s} for t, s in zip(found["tokens"], found["seconds"])]
@@ -224,10 +224,10 @@ def sft_peer(args, peer, dtype, tuned=True, compiled=False):
             "count": [line["trained"] for line in steps], "seconds": [line["seconds"] for line in steps]}
 
 
-def sft(ours, theirs):
+def sft(ours, theirs, more=()):
     def sides(args):
         return {
-            "proximal": lambda: sft_proximal(args, ours),
+            "proximal": lambda: sft_proximal(args, ours, more=more),
             f"TRL, {theirs}": lambda: sft_peer(args, "trl", theirs, tuned=False),
             f"TRL, {theirs}, tuned": lambda: sft_peer(args, "trl", theirs),
             f"PyTorch, {theirs}, tuned": lambda: sft_peer(args, "torch", theirs),
@@ -478,6 +478,8 @@ ROWS = {
     "sft-f32": ("SFT, sequence 512, accumulation 8", "tokens/s", True, sft("f32", "f32")),
     "sft-bf16": ("SFT, the same, bf16; proximal keeps f32 masters, the peers nothing in f32", "tokens/s", True,
                  sft("bf16", "bf16")),
+    "sft-pure": ("SFT, the same, nothing but gradients in f32; the peers nothing at all", "tokens/s", True,
+                 sft("bf16", "bf16", {"master_dtype": "bf16"})),
     "sft-masters": ("SFT, the same, bf16 with f32 masters; the peers f32 weights and autocast", "tokens/s", True,
                     sft("bf16", "amp")),
     "dpo-f32": ("DPO, prompts of 256 tokens, two answers of 128, accumulation 8", "pairs/s", True, dpo("f32", "f32")),

@@ -162,7 +162,7 @@ where
         let (loss, kl) = outcome?;
         s.state.meter = meter;
         if let Some(reference) = &mut self.reference {
-            reference.follow(s.b, &s.learner.masters, s.state.step + 1);
+            reference.follow(s.b, s.learner.masters(), s.state.step + 1);
         }
         let reward = s.state.meter.mean("reward").unwrap_or(f64::NAN);
         Ok(vec![("loss", loss), ("reward", reward), ("kl", kl)])

@@ -119,6 +119,53 @@ fn a_run_that_is_killed_in_a_checkpoint_ends_in_the_same_bytes() {
     assert!(hidden.is_empty(), "{hidden:?}");
 }
 
+/// Masters and moments of bf16: stored as that, without loss, and rounded by the same bits after a kill and on any number of threads.
+#[test]
+fn narrow_masters_go_on_in_the_same_bytes() {
+    let lab = Lab::new();
+    let keys = ["--dtype=bf16", "--master_dtype=bf16"];
+    run(lab.train("whole", &keys)).good();
+    let whole = lab.path("whole/out");
+    let train = |name, more: &[&str]| lab.train(name, &[&keys, more].concat());
+
+    let out = lab.path("killed/out");
+    let mut child = train("killed", &[])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&mut child, || out.join("checkpoint-10").exists());
+    assert!(kill(child), "it was done before");
+    run(train("killed", &["--resume"])).good();
+    same(&whole, &out);
+
+    // The configuration, which names the threads, is in the trainer's state.
+    run(train("threads", &["--threads=3"])).good();
+    for file in [
+        "model.safetensors",
+        "checkpoint-30/model.safetensors",
+        "checkpoint-30/optimizer.safetensors",
+    ] {
+        let [a, b] = ["whole/out", "threads/out"].map(|run| fs::read(lab.path(run).join(file)).unwrap());
+        assert!(a == b, "{file}");
+    }
+
+    run(lab.train("full", &["--dtype=bf16"])).good();
+    let size = |run: &str, file: &str| {
+        fs::metadata(lab.path(run).join("out/checkpoint-30").join(file))
+            .unwrap()
+            .len() as f64
+    };
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let ratio = size("whole", file) / size("full", file);
+        assert!((0.45..0.6).contains(&ratio), "{file}: {ratio}");
+    }
+    // Another seed, other bits.
+    run(train("seed", &["--seed=43", "--data_seed=42"])).good();
+    let model = |run: &str| fs::read(lab.path(run).join("out/model.safetensors")).unwrap();
+    assert!(model("seed") != model("whole"));
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_saves_and_ends_with_130() {

@@ -35,6 +35,9 @@ pub struct Args {
     /// Compute precision; TRPO is always in f32
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Precision,
+    /// Precision of master weights and moments; bf16 goes with bf16, not with TRPO
+    #[arg(long, value_enum, default_value = "f32")]
+    master_dtype: Precision,
     /// Tokens of the largest micro-batch
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     tokens: u32,
@@ -100,9 +103,14 @@ impl Args {
             Method::Trpo => Dtype::F32,
             _ => self.dtype.into(),
         };
+        let masters = match dtype {
+            Dtype::Bf16 => self.master_dtype.into(),
+            _ => Dtype::F32,
+        };
         let tokens = self.tokens as usize;
         let sizes = Sizes {
             dtype,
+            masters,
             keep: self.keep(),
             rows: tokens,
             context: tokens,

@@ -36,7 +36,7 @@ choice! {
 }
 
 choice! {
-    /// The element type of weights and activations; sums and moments are f32 in both.
+    /// An element type: that of weights and activations, or that of what the optimizer keeps. Sums are f32 in both.
     pub enum Dtype {
         /// 32-bit float.
         F32 = "f32" | "float32",
@@ -116,6 +116,8 @@ keys! {
         max_grad_norm: f64 = 1.0, in 0.0..;
         /// Element type.
         dtype: Option<Dtype> = None;
+        /// Element type of master weights and AdamW's moments. bf16, with dtype = "bf16": no f32 copy, stochastic rounding.
+        master_dtype: Dtype = Dtype::F32;
         /// TRL's way to say dtype = "bf16".
         bf16: Option<bool> = None;
         /// What computes.

@@ -268,6 +268,14 @@ fn keys_that_exclude_each_other_are_named() {
             "--bf16: expected bf16 and dtype that agree, found bf16 = true and dtype = f32",
         ),
         (
+            &["--master_dtype", "bf16"],
+            "--master_dtype: expected f32, or bf16 beside dtype = \"bf16\", found bf16 beside dtype = \"f32\"",
+        ),
+        (
+            &["--master_dtype", "f16", "--bf16"],
+            "--master_dtype: expected one of f32, bf16, found f16",
+        ),
+        (
             &["--packing", "--max_length", "none"],
             "--max_length: expected a whole number, since packing = true",
         ),

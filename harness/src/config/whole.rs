@@ -1,9 +1,9 @@
 //! A trainer's whole configuration, and the checks that involve several keys.
 use super::keys::{Key, Keys};
 use super::nearest::known;
-use super::shared::{Scheduler, Shared, Strategy, Switches};
+use super::shared::{Dtype, Scheduler, Shared, Strategy, Switches};
 use super::value::Steps;
-use crate::plan::{Beside, Method};
+use crate::plan::{Beside, Method, Reference};
 use model_qwen2::{Error, Result};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -104,10 +104,30 @@ impl<K: Trainer> Config<K> {
             let found = format!("bf16 = {} and dtype = {}", precision.bf16, precision.dtype.name());
             return Err(self.invalid("bf16", "bf16 and dtype that agree", found));
         }
+        if shared.master_dtype == Dtype::Bf16 {
+            self.validate_masters()?;
+        }
         if shared.load_best_model_at_end {
             self.validate_best()?;
         }
         K::validate(self)
+    }
+
+    /// Where nothing is kept in f32, nothing may need it.
+    fn validate_masters(&self) -> Result<()> {
+        if K::METHOD == Method::Trpo {
+            let expected = "f32: a step within a trust region needs its digits";
+            return Err(self.invalid("master_dtype", expected, "bf16"));
+        }
+        if self.shared.precision() == Ok(Dtype::F32) {
+            let expected = "f32, or bf16 beside dtype = \"bf16\"";
+            return Err(self.invalid("master_dtype", expected, "bf16 beside dtype = \"f32\""));
+        }
+        if self.own.beside().reference == Reference::Moving {
+            let expected = "false with master_dtype = \"bf16\": a reference that moves is mixed of f32 masters";
+            return Err(self.invalid("sync_ref_model", expected, "true"));
+        }
+        Ok(())
     }
 
     /// The best checkpoint can be kept only when each evaluation that may be best has a checkpoint. As transformers.

@@ -101,7 +101,7 @@ impl<B: Device> Task<B, Dpo> for Preferences<B> {
         };
         let totals = scoring.run(&micro_batches, Gradients::Add)?;
         s.update()?;
-        self.reference.follow(s.b, &s.learner.masters, s.state.step + 1);
+        self.reference.follow(s.b, s.learner.masters(), s.state.step + 1);
         totals.add_to(&mut s.state.meter, "");
         s.state.num_tokens += totals.tokens;
         Ok(vec![

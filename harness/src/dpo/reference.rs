@@ -123,7 +123,7 @@ impl<B: Device> Reference<B> {
     }
 
     /// After optimizer step `step`: TR-DPO's move, where it is due.
-    pub fn follow(&mut self, b: &B, policy: &Accs<B>, step: u64) {
+    pub fn follow(&mut self, b: &B, policy: Option<&Accs<B>>, step: u64) {
         if let Self::Model(model) = self {
             model.follow(b, policy, step);
         }

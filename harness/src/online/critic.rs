@@ -2,8 +2,8 @@
 use std::path::Path;
 
 use anyhow::Result;
-use kernel::optim::{Hyper, Learner};
-use kernel::params::ValueHead;
+use kernel::optim::{Hyper, Kept, Learner, Storage};
+use kernel::params::{Spec, ValueHead};
 use kernel::real::Real;
 use kernel::transformer::{Cotangent, Keep};
 use model_qwen2::Error;
@@ -15,7 +15,7 @@ use crate::assets::Assets;
 use crate::checkpoint::Writer;
 use crate::config::{Config, CriticKind, Trainer};
 use crate::device::Device;
-use crate::train::{Heads, Restored, Session, dtype, other_model, read_accs, save_model, write_accs};
+use crate::train::{Heads, Restored, Session, dtype, other_model, read_kept, save_model, storage, write_kept};
 
 /// Masters and moments of a critic within a checkpoint.
 const FILES: [&str; 3] = [
@@ -78,19 +78,22 @@ impl<B: Device> Critic<B> {
             false => Keep::Everything,
         };
         let (b, kernel, context) = (s.b, folder.config.kernel.clone(), s.learner.model.context());
-        let mut learner = Learner::load(b, kernel, head, context, keep, |spec, out| {
+        let fill = |spec: &Spec, out: &mut [B::Real]| {
             if spec.name.starts_with("v_head.") && folder.value_head == ValueHead::None {
                 return anyhow::Ok(());
             }
             anyhow::Ok(folder.fill(spec, out)?)
-        })?;
+        };
+        let storage = match storage(&s.config.shared) {
+            Storage::Full => Storage::Full,
+            // Other bits than the policy's.
+            Storage::Narrow { seed } => Storage::Narrow { seed: !seed },
+        };
+        let mut learner = Learner::load_as(b, kernel, head, context, keep, storage, fill)?;
         if let Some(restored) = restored {
-            let specs = learner.specs().clone();
-            let [first, second] = &mut learner.moments;
-            for (file, accs) in FILES.iter().zip([&mut learner.masters, first, second]) {
-                read_accs(b, &restored.path.join(file), &specs, accs)?;
+            for (file, what) in FILES.iter().zip(Kept::ALL) {
+                read_kept(b, &restored.path.join(file), &mut learner, what)?;
             }
-            learner.model.prepare(b, &learner.masters);
             learner.steps = s.state.critic_updates;
         }
         Ok(Self::Model(Box::new(learner)))
@@ -99,9 +102,8 @@ impl<B: Device> Critic<B> {
     /// What a run that goes on must find again.
     pub fn save(&self, b: &B, writer: &Writer) -> Result<()> {
         let Self::Model(learner) = self else { return Ok(()) };
-        let accs = [&learner.masters, &learner.moments[0], &learner.moments[1]];
-        for (file, accs) in FILES.iter().zip(accs) {
-            write_accs(b, &writer.path().join(file), learner.specs(), accs)?;
+        for (file, what) in FILES.iter().zip(Kept::ALL) {
+            write_kept(b, &writer.path().join(file), learner, what)?;
         }
         Ok(())
     }

@@ -96,6 +96,8 @@ pub enum Critic {
 pub struct Sizes {
     /// Compute precision.
     pub dtype: Dtype,
+    /// That of values and moments as the optimizer keeps them. Those of bf16 have no masters beside the weights.
+    pub masters: Dtype,
     /// What the forward pass keeps.
     pub keep: Keep,
     /// Tokens of the largest micro-batch.
@@ -132,6 +134,12 @@ impl MemoryPlan {
         };
         let numbers = |head| -> u64 { Params::specs(config, head).iter().map(count).sum() };
         let accs = |n: u64| if training { n * 4 * numbers(head) } else { 0 };
+        // Bytes of masters and moments a parameter.
+        let (master, moments) = match sizes.masters {
+            Dtype::Bf16 => (0, 4),
+            Dtype::F32 | Dtype::F64 => (4, 8),
+        };
+        let kept = |bytes: u64| if training { bytes * numbers(head) } else { 0 };
         let (vectors, directions) = if method == Method::Trpo { (4, 1) } else { (0, 0) };
         let keep = if training { sizes.keep } else { Keep::Nothing };
         let generates = !matches!(method, Method::Sft | Method::Dpo);
@@ -140,9 +148,9 @@ impl MemoryPlan {
         let scored = weights(none) + activations(config, none, Keep::Nothing, sizes);
         let parts = [
             ("working weights", weights(head)),
-            ("f32 masters", accs(1)),
+            ("f32 masters", kept(master)),
             ("gradients", accs(1)),
-            ("moments", accs(2)),
+            ("moments", kept(moments)),
             (
                 "reference",
                 match reference {
@@ -157,7 +165,7 @@ impl MemoryPlan {
                     Critic::None | Critic::Head => 0,
                     Critic::Model => {
                         let head = ValueHead::Weight;
-                        weights(head) + 16 * numbers(head) + activations(config, head, keep, sizes)
+                        weights(head) + (master + 4 + moments) * numbers(head) + activations(config, head, keep, sizes)
                     }
                 },
             ),

@@ -3,6 +3,7 @@ use super::*;
 fn sizes(rows: usize) -> Sizes {
     Sizes {
         dtype: Dtype::Bf16,
+        masters: Dtype::F32,
         keep: Keep::Inputs,
         rows,
         context: 1024,
@@ -24,6 +25,37 @@ fn parameters_are_counted_by_hand() {
     assert_eq!(part("moments"), 8 * numbers);
     let seven: u64 = Params::specs(&qwen_7b(), ValueHead::None).iter().map(count).sum();
     assert_eq!(seven, 7_615_616_512);
+}
+
+/// Nothing in f32 but the gradients.
+#[test]
+fn narrow_masters_are_the_weights() {
+    let numbers = 494_032_768;
+    let of = |masters| MemoryPlan::new(&qwen_0_5b(), Method::Sft, &Sizes { masters, ..sizes(1) });
+    let (full, narrow) = (of(Dtype::F32), of(Dtype::Bf16));
+    let part = |name| narrow.parts.iter().find(|p| p.0 == name).map(|p| p.1);
+    assert_eq!(part("f32 masters"), None);
+    assert_eq!(part("gradients"), Some(4 * numbers));
+    assert_eq!(part("moments"), Some(4 * numbers));
+    assert_eq!(full.total() - narrow.total(), 8 * numbers);
+    // The same of a critic of its own.
+    let beside = Beside {
+        reference: Reference::None,
+        critic: Critic::Model,
+    };
+    let critic = |masters| {
+        MemoryPlan::new(
+            &qwen_0_5b(),
+            Method::Ppo,
+            &Sizes {
+                masters,
+                beside,
+                ..sizes(1)
+            },
+        )
+    };
+    let saved = critic(Dtype::F32).total() - critic(Dtype::Bf16).total();
+    assert_eq!(saved, 8 * (numbers + numbers + 896));
 }
 
 #[test]

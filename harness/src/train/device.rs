@@ -1,5 +1,6 @@
 //! The device that a run is on.
 use anyhow::Result;
+use kernel::optim::Storage;
 
 use crate::config::{Dtype as ConfigDtype, Shared};
 use crate::device::{Job, Target};
@@ -15,5 +16,21 @@ pub fn dtype(shared: &Shared) -> Dtype {
     match shared.precision() {
         Ok(ConfigDtype::Bf16) => Dtype::Bf16,
         _ => Dtype::F32,
+    }
+}
+
+/// How the optimizer keeps values and moments.
+pub fn storage(shared: &Shared) -> Storage {
+    match shared.master_dtype {
+        ConfigDtype::F32 => Storage::Full,
+        ConfigDtype::Bf16 => Storage::Narrow { seed: shared.seed },
+    }
+}
+
+/// The precision of master weights and moments.
+pub fn master_dtype(shared: &Shared) -> Dtype {
+    match shared.master_dtype {
+        ConfigDtype::F32 => Dtype::F32,
+        ConfigDtype::Bf16 => Dtype::Bf16,
     }
 }

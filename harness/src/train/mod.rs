@@ -11,11 +11,12 @@ mod session;
 mod state;
 
 pub use data::load_data;
-pub use device::{dtype, on_configured};
+pub use device::{dtype, on_configured, storage};
 pub use meter::Meter;
 pub use plan::Plan;
 pub use reference::{Moves, Reference, other_model};
 pub use session::{Needs, Session, Shown, Summary, Task};
 pub use state::{
-    Heads, LastUpdate, Restored, TrainerState, read_accs, read_state, save_checkpoint, save_model, write_accs,
+    Heads, LastUpdate, Restored, TrainerState, read_accs, read_kept, read_state, save_checkpoint, save_model,
+    write_accs, write_kept,
 };

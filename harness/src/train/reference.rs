@@ -109,10 +109,10 @@ impl<B: Device> Reference<B> {
         Ok(self.ws.scores.logp.clone())
     }
 
-    /// After optimizer step number `step`, from 1: moves, where it is due.
-    pub fn follow(&mut self, b: &B, policy: &Accs<B>, step: u64) {
+    /// After optimizer step number `step`, from 1: moves, where it is due. A policy without masters has none that moves.
+    pub fn follow(&mut self, b: &B, policy: Option<&Accs<B>>, step: u64) {
         let due = |moves: &Moves| step.is_multiple_of(moves.every);
-        let Some((masters, moves)) = self.masters.as_mut().filter(|m| due(&m.1)) else {
+        let (Some(policy), Some((masters, moves))) = (policy, self.masters.as_mut().filter(|m| due(&m.1))) else {
             return;
         };
         // A value head of the policy comes last and has no counterpart here.

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use kernel::optim::{Decay, Hyper, Learner, Schedule, Shape};
-use kernel::params::ValueHead;
+use kernel::optim::{Decay, Hyper, Kept, Learner, Schedule, Shape};
+use kernel::params::{Spec, ValueHead};
 use kernel::real::Real;
 use kernel::transformer::Keep;
 use serde::Serialize;
 
-use super::device::dtype;
+use super::device::{dtype, master_dtype, storage};
 use super::resume::{begin_state, restore_point};
 use super::state::{Heads, LastUpdate, Restored, TrainerState, read_state, save_checkpoint, save_model, write_config};
 use crate::assets::Assets;
@@ -157,12 +157,13 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         let head = needs.value_head;
         // Before anything is allocated: where it does not fit, this line says why.
         log.info(&memory(config, &assets.folder.config.kernel, &needs, keep));
-        let mut learner = Learner::load(b, kernel, head, needs.context, keep, |spec, out| {
+        let fill = |spec: &Spec, out: &mut [B::Real]| {
             if spec.name.starts_with("v_head.") && source.value_head == ValueHead::None {
                 return anyhow::Ok(());
             }
             anyhow::Ok(source.fill(spec, out)?)
-        })?;
+        };
+        let mut learner = Learner::load_as(b, kernel, head, needs.context, keep, storage(shared), fill)?;
         if let Some(r) = &restored {
             r.restore(b, &mut learner)?;
         }
@@ -458,12 +459,12 @@ impl<'a, B: Device, K: Trainer> Session<'a, B, K> {
         if let (true, Some((step, value))) = (self.config.shared.load_best_model_at_end, best) {
             let path = self.output.path().join(format!("checkpoint-{step}"));
             let restored = read_state(&path)?;
-            for (spec, acc) in self.learner.model.specs.iter().zip(self.learner.masters.iter_mut()) {
-                let mut host = vec![B::Real::ZERO; acc.len()];
+            for i in 0..self.learner.specs().iter().count() {
+                let spec = self.learner.specs().at(i);
+                let mut host = vec![B::Real::ZERO; spec.shape.0 * spec.shape.1];
                 restored.folder.fill(spec, &mut host)?;
-                self.b.upload(acc, &host)?;
+                self.learner.write(self.b, Kept::Value, i, &host)?;
             }
-            self.learner.model.prepare(self.b, &self.learner.masters);
             let (metric, _) = self.config.shared.best_metric();
             self.log
                 .info(&format!("the model is that of step {step}, {metric} {value:.4}"));
@@ -505,6 +506,7 @@ fn memory<K: Trainer>(config: &Config<K>, model: &kernel::config::Config, needs:
     let shared = &config.shared;
     let sizes = Sizes {
         dtype: dtype(shared),
+        masters: master_dtype(shared),
         keep,
         rows: shared.per_device_train_batch_size * needs.rows,
         context: needs.context,

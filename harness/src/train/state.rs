@@ -1,12 +1,12 @@
 //! Checkpoints of a learner, and the model folder at the end.
 //!
-//! A checkpoint is a model folder that transformers loads (the f32 masters), with `optimizer.safetensors` (the moments,
-//! f32) and `trainer_state.json` beside it.
+//! A checkpoint is a model folder that transformers loads (the masters), with `optimizer.safetensors` (the moments) and
+//! `trainer_state.json` beside it; both are f32, or bf16 where they are kept as that.
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use kernel::backend::{Memory, Ops, Vector};
-use kernel::optim::Learner;
+use kernel::optim::{Kept, Learner, State};
 use kernel::params::{Params, Spec};
 use kernel::real::Real;
 use kernel::transformer::Accs;
@@ -22,7 +22,7 @@ use crate::config::{Config, Trainer};
 
 const STATE: &str = "trainer_state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
-const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
+const MOMENTS: [(Kept, &str); 2] = [(Kept::First, "exp_avg"), (Kept::Second, "exp_avg_sq")];
 
 /// What a run needs beside the learner to go on bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,11 +96,10 @@ impl Restored {
     where
         B::Real: Element,
     {
-        let names: Vec<_> = file_specs(learner.specs(), Dtype::F32);
-        for (prefix, moments) in MOMENTS.iter().zip(&mut learner.moments) {
-            for (spec, acc) in names.iter().zip(moments.iter_mut()) {
+        for (what, prefix) in MOMENTS {
+            for (i, spec) in file_specs(learner.specs(), Dtype::F32).iter().enumerate() {
                 let view = self.moments.get(&format!("{prefix}.{}", spec.name), &spec.shape)?;
-                b.upload(acc, &view.to_vec::<B::Real>()?)?;
+                learner.write(b, what, i, &view.to_vec::<B::Real>()?)?;
             }
         }
         learner.steps = self.state.updates;
@@ -121,23 +120,24 @@ where
     B::Real: Element,
 {
     let writer = Writer::begin(output, state.step)?;
-    save_model(b, writer.path(), assets, learner, Dtype::F32, Heads::All)?;
-    let specs: Vec<tensors::Spec> = MOMENTS
-        .iter()
-        .flat_map(|prefix| {
-            let named = move |s: tensors::Spec| tensors::Spec {
-                name: format!("{prefix}.{}", s.name),
-                ..s
-            };
-            file_specs(learner.specs(), Dtype::F32).into_iter().map(named)
-        })
-        .collect();
-    let mut accs = learner.moments.iter().flat_map(|m| m.iter());
+    let dtype = kept_as(learner);
+    save_model(b, writer.path(), assets, learner, dtype, Heads::All)?;
+    let named = |(_, prefix)| {
+        let name = move |s: tensors::Spec| tensors::Spec {
+            name: format!("{prefix}.{}", s.name),
+            ..s
+        };
+        file_specs(learner.specs(), dtype).into_iter().map(name)
+    };
+    let specs: Vec<tensors::Spec> = MOMENTS.into_iter().flat_map(named).collect();
+    let mut moments = MOMENTS
+        .into_iter()
+        .flat_map(|(what, _)| numbers(learner).map(move |i| (what, i)));
     write_safetensors(writer.path().join(OPTIMIZER), &specs, |_, sink| {
-        let Some(acc) = accs.next() else {
+        let Some((what, i)) = moments.next() else {
             unreachable!("one moment for each of the specs made from them")
         };
-        sink.put(&host(b, acc)?)
+        sink.put(&kept(b, learner, what, i)?)
     })?;
     let mut writer = writer;
     let text = serde_json::to_vec_pretty(state).context("the trainer's state as JSON")?;
@@ -167,26 +167,76 @@ pub fn save_model<B: Ops + Vector>(
 where
     B::Real: Element,
 {
-    let masters: Vec<_> = learner.masters.iter().collect();
     let (config, generation) = (&assets.folder.config, assets.folder.generation.as_ref());
     let mut specs = learner.specs().clone();
     if heads == Heads::Language {
         specs.value = None;
     }
-    folder::save(path, config, generation, &specs, dtype, |i| host(b, masters[i]))?;
+    folder::save(path, config, generation, &specs, dtype, |i| {
+        kept(b, learner, Kept::Value, i)
+    })?;
     // The value head comes last.
-    let rest = file_specs(learner.specs(), dtype).split_off(specs.iter().count());
+    let written = specs.iter().count();
+    let rest = file_specs(learner.specs(), dtype).split_off(written);
     if !rest.is_empty() {
-        let mut accs = masters[masters.len() - rest.len()..].iter();
+        let mut i = written..;
         write_safetensors(path.join("value_head.safetensors"), &rest, |_, sink| {
-            let Some(acc) = accs.next() else {
-                unreachable!("one matrix for each spec")
+            let Some(i) = i.next() else {
+                unreachable!("one number for each spec")
             };
-            sink.put(&host(b, acc)?)
+            sink.put(&kept(b, learner, Kept::Value, i)?)
         })?;
     }
     assets.tokenizer.save(path)?;
     Ok(())
+}
+
+/// Writes what is kept of a learner's parameters, without loss, under their names.
+pub fn write_kept<B: Ops + Vector>(b: &B, path: &Path, learner: &Learner<B>, what: Kept) -> Result<()>
+where
+    B::Real: Element,
+{
+    let mut all = numbers(learner);
+    Ok(write_safetensors(
+        path,
+        &file_specs(learner.specs(), kept_as(learner)),
+        |_, sink| {
+            let Some(i) = all.next() else {
+                unreachable!("one number for each spec")
+            };
+            sink.put(&kept(b, learner, what, i)?)
+        },
+    )?)
+}
+
+/// Reads what [`write_kept`] wrote.
+pub fn read_kept<B: Ops + Vector>(b: &B, path: &Path, learner: &mut Learner<B>, what: Kept) -> Result<()>
+where
+    B::Real: Element,
+{
+    let tensors = Tensors::open_file(path)?;
+    for (i, spec) in file_specs(learner.specs(), Dtype::F32).iter().enumerate() {
+        let values = tensors.get(&spec.name, &spec.shape)?.to_vec::<B::Real>()?;
+        learner.write(b, what, i, &values)?;
+    }
+    Ok(())
+}
+
+/// How a learner's values and moments are stored without loss.
+fn kept_as<B: Ops>(learner: &Learner<B>) -> Dtype {
+    match learner.state {
+        State::Full { .. } => Dtype::F32,
+        State::Narrow { .. } => Dtype::Bf16,
+    }
+}
+
+/// The parameters by number.
+fn numbers<B: Ops + Vector>(learner: &Learner<B>) -> std::ops::Range<usize> {
+    0..learner.specs().iter().count()
+}
+
+fn kept<B: Ops + Vector>(b: &B, learner: &Learner<B>, what: Kept, i: usize) -> Result<Vec<B::Real>, Error> {
+    learner.read(b, what, i).map_err(device_error)
 }
 
 /// Writes one set of matrices, those of `specs`, as f32 under the parameters' names.
@@ -218,9 +268,12 @@ where
 
 fn host<B: Memory>(b: &B, acc: &kernel::mat::Mat<B::Acc>) -> Result<Vec<B::Real>, Error> {
     let mut host = vec![B::Real::ZERO; acc.len()];
-    b.download(&mut host, acc)
-        .map_err(|e| Error::io("device", "read")(std::io::Error::other(e)))?;
+    b.download(&mut host, acc).map_err(device_error)?;
     Ok(host)
+}
+
+fn device_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::io("device", "read")(std::io::Error::other(error))
 }
 
 /// The resolved configuration, beside the results.

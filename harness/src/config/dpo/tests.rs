@@ -101,6 +101,10 @@ fn settings_that_exclude_each_other_are_named() {
             "--sync_ref_model: expected false with precompute_ref_log_probs",
         ),
         (
+            &["--sync_ref_model", "--bf16", "--master_dtype=bf16"],
+            "--sync_ref_model: expected false with master_dtype = \"bf16\"",
+        ),
+        (
             &["--truncation_mode=keep_end"],
             "--truncation_mode: expected one of keep_start, found keep_end",
         ),

@@ -157,6 +157,14 @@ fn settings_that_exclude_each_other_are_named() {
         ),
         (complaint::<Trpo>(&["--bf16=true"]), "dtype: expected f32"),
         (
+            complaint::<Trpo>(&["--master_dtype=bf16"]),
+            "--master_dtype: expected f32: a step within a trust region needs its digits, found bf16",
+        ),
+        (
+            complaint::<Grpo>(&["--bf16", "--master_dtype=bf16", "--sync_ref_model", "--beta=0.1"]),
+            "--sync_ref_model: expected false with master_dtype = \"bf16\"",
+        ),
+        (
             complaint::<Trpo>(&["--max_kl=11"]),
             "--max_kl: expected at most kl_limit = 10, where the run stops, found 11",
         ),
