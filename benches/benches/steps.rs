@@ -353,22 +353,25 @@ fn decoding<B: Backend>(steps: &mut Steps, b: &B) -> Result<()>
 where
     B::Error: 'static,
 {
+    for (usage, kind) in [(Use::Inference, "decode"), (Use::Int8, "decode-int8")] {
+        decoding_as(steps, b, usage, kind)?;
+    }
+    Ok(())
+}
+
+fn decoding_as<B: Backend>(steps: &mut Steps, b: &B, usage: Use, kind: &str) -> Result<()>
+where
+    B::Error: 'static,
+{
     let mut model = None;
     for sequences in [1, 8, 32] {
-        let name = format!("decode {sequences}");
+        let name = format!("{kind} {sequences}");
         if !steps.wanted(&name) {
             continue;
         }
         if model.is_none() {
             let make = fill::<B::Real, B::Error>;
-            model = Some(Model::load(
-                b,
-                config(),
-                ValueHead::None,
-                CONTEXT,
-                Use::Inference,
-                make,
-            )?);
+            model = Some(Model::load(b, config(), ValueHead::None, CONTEXT, usage, make)?);
         }
         let Some(model) = &model else { continue };
         let (blocks, head) = parameters(&model.config);
@@ -376,11 +379,16 @@ where
         let positions = DECODED * (PROMPT + DECODED / 2) * sequences;
         let cached = positions * 2 * c.layers * c.kv_heads * c.head_dim;
         let tokens = DECODED * sequences;
+        // Numbers of the precision's size: a byte of an integer is a part of one.
+        let read = match usage {
+            Use::Int8 => blocks / steps.width + head,
+            Use::Inference | Use::Training => blocks + head,
+        };
         let work = Work {
             tokens,
             cost: Cost {
                 cold: true,
-                ..Cost::products(2 * (blocks + head) * tokens, DECODED * (blocks + head) + cached, 0)
+                ..Cost::products(2 * (blocks + head) * tokens, DECODED * read + cached, 0)
             },
         };
         let rows = sequences * Decoder::<B>::rows_for(PROMPT + DECODED);

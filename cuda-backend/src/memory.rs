@@ -54,7 +54,9 @@ impl<T: Element> Memory for Cuda<T> {
         zeros(self, rows, cols)
     }
 
-    fn weight(&self, rows: usize, cols: usize, _: Use) -> Result<Mat<Buffer<T>>, Error> {
+    #[track_caller]
+    fn weight(&self, rows: usize, cols: usize, usage: Use) -> Result<Mat<Buffer<T>>, Error> {
+        assert!(usage != Use::Int8, "weight: CUDA has no int8");
         zeros(self, rows, cols)
     }
 

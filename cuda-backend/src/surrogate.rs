@@ -273,6 +273,9 @@ fn settings(p: &GroupPolicy, whole: &Whole) -> [f64; 17] {
         Correction::None => (0.0, 1.0),
         Correction::TokenTruncate { cap } => (1.0, cap),
         Correction::SequenceMask { cap } => (2.0, cap),
+        Correction::TokenMask { .. } | Correction::SequenceTruncate { .. } => {
+            panic!("group: the device corrects by token_truncate and sequence_mask alone")
+        }
     };
     let flag = |yes: bool| f64::from(u8::from(yes));
     [

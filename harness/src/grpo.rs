@@ -4,11 +4,11 @@
 //! For each prompt G completions are drawn and rewarded. A completion's advantage is its reward against its group's; the
 //! losses are in [`kernel::objective::group`] and [`kernel::objective::rloo`]. Deviations from TRL's trainers: divisors are
 //! those of the optimizer step, never of a micro-batch; the log-probs of the old policy are those recorded when the tokens
-//! were drawn, which are training's bit for bit, so there is no second forward pass for them and no correction for a
-//! sampler that differs; a prompt is computed once for the completions of a micro-batch; completions are shuffled among
-//! the optimizer steps of a generation only where there are several.
+//! were drawn, which are training's bit for bit, so there is no second forward pass for them and no correction, unless they
+//! are drawn from integers (`rollout_dtype`); a prompt is computed once for the completions of a micro-batch; completions are
+//! shuffled among the optimizer steps of a generation only where there are several.
 use anyhow::{Result, bail};
-use kernel::objective::group::{Completion, GroupLoss, GroupPolicy, Whole, entropy_threshold};
+use kernel::objective::group::{Completion, Correction, GroupLoss, GroupPolicy, Whole, entropy_threshold};
 use kernel::objective::kl::Estimator;
 use kernel::objective::rloo::{self, Rloo as Clipped, leave_one_out, shaped_reward};
 use kernel::params::ValueHead;
@@ -18,7 +18,10 @@ use kernel::transformer::Cotangent;
 use crate::checkpoint::{Stop, Writer};
 use crate::config::{Config, Division, GrpoConfig, Keys, Online, RlooConfig, ScaleRewards, Trainer};
 use crate::device::{Device, Job, Place};
-use crate::online::{Buffer, Experience, LESS_KL, Opened, Packed, Scene, Shuffle, compare_groups, narrow, pack};
+use crate::online::{
+    Buffer, Experience, LESS_KL, Opened, Packed, Sampler, Scene, Shuffle, add_difference, compare_groups, narrow, pack,
+};
+use crate::plan;
 use crate::train::{Meter, Moves, Reference, Session, Shown, Summary, Task, on_configured};
 
 /// Runs GRPO to its end, or to a signal. Errors: configuration, files, data, rewards, devices, numerics, each by name.
@@ -122,11 +125,19 @@ where
             }
             false => None,
         };
+        let sampler = match self.config.own.beside().sampler {
+            plan::Sampler::Policy => None,
+            plan::Sampler::Int8 => {
+                let config = session.assets.folder.config.kernel.clone();
+                Some(Sampler::new(b, config, session.learner.model.context())?)
+            }
+        };
         let mut task = Grouped {
             buffer: scene.buffer(&mut session, restored.as_ref())?,
             scene,
             rule: self.rule,
             reference,
+            sampler,
             temperature: self.config.own.rollout.temperature,
         };
         session.run(&mut task, self.stop)
@@ -137,6 +148,7 @@ struct Grouped<B: Device> {
     scene: Scene,
     rule: Rule,
     reference: Option<Reference<B>>,
+    sampler: Option<Sampler<B>>,
     temperature: f64,
     buffer: Option<Buffer>,
 }
@@ -195,7 +207,12 @@ impl<B: Device> Grouped<B> {
     where
         Online<K>: Trainer,
     {
-        let (mut experiences, texts) = self.scene.generate(s, generation, meter)?;
+        let sampler = self.sampler.as_mut().map(|m| m.follow(s.b, &s.learner)).transpose()?;
+        let (mut experiences, texts) = self.scene.generate(s, sampler, generation, meter)?;
+        if sampler.is_some() {
+            self.scene.score_policy(s, &mut experiences)?;
+            add_difference(meter, &experiences, self.rule.correction());
+        }
         if let Some(reference) = &mut self.reference {
             let vocab = s.assets.folder.config.kernel.vocab;
             let micro = s.config.shared.per_device_train_batch_size;
@@ -330,6 +347,13 @@ impl Sums {
 }
 
 impl Rule {
+    fn correction(&self) -> Correction {
+        match self {
+            Self::Group { policy, .. } => policy.correction,
+            Self::LeaveOneOut { .. } => Correction::None,
+        }
+    }
+
     /// Fills in the advantages of whole groups.
     fn advantages(&self, experiences: &mut [Experience], group: usize, meter: &mut Meter) {
         let (beta, reward_clip, normalize) = match *self {
@@ -388,7 +412,8 @@ impl Rule {
         sums: &mut Sums,
     ) {
         let (mask, old) = (e.mask::<R>(), narrow::<R>(&e.old));
-        let reference = (!e.reference.is_empty()).then(|| narrow::<R>(&e.reference));
+        let given = |xs: &[f64]| (!xs.is_empty()).then(|| narrow::<R>(xs));
+        let (reference, sampler) = (given(&e.reference), given(&e.sampler));
         match self {
             Self::Group { policy, .. } => {
                 let advantage = narrow::<R>(&e.advantages);
@@ -399,7 +424,7 @@ impl Rule {
                     entropy,
                     old: Some(&old),
                     reference: reference.as_deref(),
-                    sampler: None,
+                    sampler: sampler.as_deref(),
                 };
                 let out = policy.loss(dlogp, dentropy, &completion, whole);
                 sums.loss += out.loss;

@@ -139,7 +139,7 @@ impl<B: Device> Task<B, Ppo> for Proximal<B> {
 impl<B: Device> Proximal<B> {
     /// Draws a generation; gives its tokens values, rewards, advantages and returns.
     fn generate(&mut self, s: &mut Session<'_, B, Ppo>, generation: u64, meter: &mut Meter) -> Result<Buffer> {
-        let (mut experiences, texts) = self.scene.generate(s, generation, meter)?;
+        let (mut experiences, texts) = self.scene.generate(s, None, generation, meter)?;
         let vocab = s.assets.folder.config.kernel.vocab;
         let micro = s.config.shared.per_device_train_batch_size;
         if let Some(reference) = &mut self.reference {

@@ -87,7 +87,7 @@ impl<B: Device> Task<B, Trpo> for TrustRegion<B> {
             .scene
             .division
             .at(s.state.step, s.config.shared.seed, Shuffle::Once);
-        let (mut experiences, texts) = self.scene.generate(s, at.generation, &mut meter)?;
+        let (mut experiences, texts) = self.scene.generate(s, None, at.generation, &mut meter)?;
         self.judge(s, &mut experiences, &mut meter)?;
         self.scene.log_completions(s, &experiences, &texts)?;
         let report = self.improve(s, &experiences)?;

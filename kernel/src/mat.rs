@@ -62,6 +62,8 @@ pub enum Use {
     Inference,
     /// `linear_bwd_x` too.
     Training,
+    /// `linear` only, by integers of eight bits: a model that completions are drawn from. Not every backend has it.
+    Int8,
 }
 
 /// Panics, naming the operation and both shapes, unless they are equal. A shape mismatch is a bug of the caller.

@@ -1,7 +1,9 @@
 //! Decode gives the bits of training, whatever stands beside.
 #![allow(clippy::unwrap_used)]
 
-use kernel::backend::{Decode, Vector};
+use cpu_backend::{Cpu, Isa, Settings};
+use half::bf16;
+use kernel::backend::{Decode, Tangent, Vector};
 use kernel::batch::Batch;
 use kernel::mat::Use;
 use kernel::real::Real;
@@ -76,62 +78,96 @@ fn decode_gives_the_logits_of_training() {
 /// Sequences that come, fork and go beside each other have the logits that they have alone.
 #[test]
 fn logits_do_not_depend_on_what_stands_beside() {
-    struct Beside;
-    impl Ask for Beside {
-        fn ask<B: Decode + Vector>(&self, b: &B, name: &str) {
-            let config = biased();
-            let vocab = config.vocab;
-            let model = model(b, config, Use::Inference);
-            let prompts = [tokens("a", 40, vocab), tokens("b", 3, vocab), tokens("c", 17, vocab)];
-            let mut decoder = Decoder::new(b, &model, 400).unwrap();
-            let free = decoder.free_rows();
-            let ids = decoder
-                .prefill(b, &model, &[&prompts[0], &prompts[1], &prompts[2]])
-                .unwrap();
-            // Text so far of each live sequence.
-            let mut live: Vec<(SeqId, Vec<u32>)> = ids.into_iter().zip(prompts).collect();
-            let mut rng = Rng::new("steps");
-            let check = |decoder: &Decoder<B>, live: &[(SeqId, Vec<u32>)], step: usize| {
-                let logits = decoder.logits(b).unwrap();
-                for (i, (_, text)) in live.iter().enumerate() {
-                    let alone = decode_alone(b, &model, text, text.len());
-                    let z = row(&logits, i, vocab);
-                    assert!(z == alone[0], "{name}: row {i} of {} in step {step}", live.len());
-                }
+    every_backend(&Beside(Use::Inference));
+}
+
+/// The same where integers are multiplied; and what they say is near what the model's own numbers say, and not the same.
+#[test]
+fn logits_of_integers_do_not_depend_on_what_stands_beside() {
+    fn check<B: Decode + Tangent + Vector>(b: &B, name: &str) {
+        Beside(Use::Int8).ask(b, name);
+        for config in [biased(), tied()] {
+            let text = tokens("integers", 30, config.vocab);
+            let of = |usage| {
+                let rows = decode_alone(b, &model(b, config.clone(), usage), &text, 1);
+                rows.concat().iter().map(|x| x.to_f64()).collect::<Vec<_>>()
             };
-            check(&decoder, &live, 0);
-            for step in 1..30 {
-                match step {
-                    // Twice from a partly filled block, once from a fork.
-                    2 | 9 | 11 => {
-                        let (parent, text) = live[step % 3].clone();
-                        let fork = decoder.fork(parent);
-                        assert_eq!(decoder.len(fork), text.len());
-                        live.push((fork, text));
-                    }
-                    14 => decoder.release(live.remove(0).0),
-                    20 => {
-                        let late = tokens("late", 5, vocab);
-                        let id = decoder.prefill(b, &model, &[&late]).unwrap()[0];
-                        live.push((id, late));
-                    }
-                    25 => live.reverse(),
-                    _ => {}
-                }
-                let next: Vec<u32> = live.iter().map(|_| rng.below(vocab) as u32).collect();
-                let ids: Vec<SeqId> = live.iter().map(|(id, _)| *id).collect();
-                decoder.step(b, &model, &ids, &next).unwrap();
-                for ((_, text), token) in live.iter_mut().zip(&next) {
-                    text.push(*token);
-                }
-                check(&decoder, &live, step);
-            }
-            for (id, _) in live {
-                decoder.release(id);
-            }
-            assert!(decoder.is_empty());
-            assert_eq!(decoder.free_rows(), free, "{name}: rows were lost");
+            let (int8, own) = (of(Use::Int8), of(Use::Inference));
+            let norm = |xs: &mut dyn Iterator<Item = f64>| xs.map(|x| x * x).sum::<f64>().sqrt();
+            let error = norm(&mut int8.iter().zip(&own).map(|(a, b)| a - b)) / norm(&mut own.iter().copied());
+            assert!((1e-4..0.03).contains(&error), "{name}: {error}");
         }
     }
-    every_backend(&Beside);
+    for isa in Isa::available() {
+        for threads in [1, 3] {
+            let settings = Settings { threads, isa };
+            check(
+                &Cpu::<f32>::new(settings),
+                &format!("f32 {}, {threads} threads", isa.name()),
+            );
+            check(
+                &Cpu::<bf16>::new(settings),
+                &format!("bf16 {}, {threads} threads", isa.name()),
+            );
+        }
+    }
+}
+
+struct Beside(Use);
+
+impl Ask for Beside {
+    fn ask<B: Decode + Vector>(&self, b: &B, name: &str) {
+        let config = biased();
+        let vocab = config.vocab;
+        let model = model(b, config, self.0);
+        let prompts = [tokens("a", 40, vocab), tokens("b", 3, vocab), tokens("c", 17, vocab)];
+        let mut decoder = Decoder::new(b, &model, 400).unwrap();
+        let free = decoder.free_rows();
+        let ids = decoder
+            .prefill(b, &model, &[&prompts[0], &prompts[1], &prompts[2]])
+            .unwrap();
+        // Text so far of each live sequence.
+        let mut live: Vec<(SeqId, Vec<u32>)> = ids.into_iter().zip(prompts).collect();
+        let mut rng = Rng::new("steps");
+        let check = |decoder: &Decoder<B>, live: &[(SeqId, Vec<u32>)], step: usize| {
+            let logits = decoder.logits(b).unwrap();
+            for (i, (_, text)) in live.iter().enumerate() {
+                let alone = decode_alone(b, &model, text, text.len());
+                let z = row(&logits, i, vocab);
+                assert!(z == alone[0], "{name}: row {i} of {} in step {step}", live.len());
+            }
+        };
+        check(&decoder, &live, 0);
+        for step in 1..30 {
+            match step {
+                // Twice from a partly filled block, once from a fork.
+                2 | 9 | 11 => {
+                    let (parent, text) = live[step % 3].clone();
+                    let fork = decoder.fork(parent);
+                    assert_eq!(decoder.len(fork), text.len());
+                    live.push((fork, text));
+                }
+                14 => decoder.release(live.remove(0).0),
+                20 => {
+                    let late = tokens("late", 5, vocab);
+                    let id = decoder.prefill(b, &model, &[&late]).unwrap()[0];
+                    live.push((id, late));
+                }
+                25 => live.reverse(),
+                _ => {}
+            }
+            let next: Vec<u32> = live.iter().map(|_| rng.below(vocab) as u32).collect();
+            let ids: Vec<SeqId> = live.iter().map(|(id, _)| *id).collect();
+            decoder.step(b, &model, &ids, &next).unwrap();
+            for ((_, text), token) in live.iter_mut().zip(&next) {
+                text.push(*token);
+            }
+            check(&decoder, &live, step);
+        }
+        for (id, _) in live {
+            decoder.release(id);
+        }
+        assert!(decoder.is_empty());
+        assert_eq!(decoder.free_rows(), free, "{name}: rows were lost");
+    }
 }

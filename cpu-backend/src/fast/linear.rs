@@ -6,6 +6,7 @@ use kernel::mat::Accum;
 use super::Engine;
 use super::elem::{Elem, get, put};
 use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
+use super::int8;
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::{Isa, Level};
@@ -27,7 +28,7 @@ impl Tile {
 }
 
 /// Bytes of panels that one piece of work goes through: they stay in the second-level cache. Machines with AMX have 2 MiB of it.
-fn panel_bytes(level: Level) -> usize {
+pub(super) fn panel_bytes(level: Level) -> usize {
     match level.isa() {
         Isa::Amx => 1 << 20,
         _ => 448 << 10,
@@ -54,6 +55,9 @@ pub(super) enum Target<'a, T> {
 
 /// y (rows, n) (+)= x (rows, k) w' + bias.
 pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w: &Weight<T>) {
+    if let Some(w) = w.as_int8() {
+        return int8::linear(engine, target, x, w);
+    }
     let Panels { rows: n, cols: k, .. } = w.layout();
     let rows = x.len().checked_div(k).unwrap_or(0);
     let layout = w.layout();
@@ -101,14 +105,14 @@ const MANY: usize = 64;
 
 /// `count` panels cut into pieces of work that differ by one at most.
 #[derive(Clone, Copy)]
-struct Pieces {
+pub(super) struct Pieces {
     count: usize,
-    number: usize,
+    pub number: usize,
 }
 
 impl Pieces {
     /// Pieces of at most `most`, as many for every thread. Each goes through `rows` rows.
-    fn new(count: usize, most: usize, rows: usize, engine: &Engine) -> Self {
+    pub fn new(count: usize, most: usize, rows: usize, engine: &Engine) -> Self {
         let threads = engine.settings.threads;
         // Where products take little time, the rows that every piece reads again weigh more than an even end.
         let each = if engine.level.isa() == Isa::Amx && rows > MANY {
@@ -123,7 +127,7 @@ impl Pieces {
         }
     }
 
-    fn range(self, i: usize) -> Range<usize> {
+    pub fn range(self, i: usize) -> Range<usize> {
         i * self.count / self.number..(i + 1) * self.count / self.number
     }
 }
@@ -190,7 +194,7 @@ pub(super) fn fetch_rows<S: Simd>(s: S, dw: Out<'_, f32>, (first, rows): (usize,
 
 /// Writes a tile of `rows` rows from row `first`, columns from `column`, to where the product goes.
 #[inline(always)]
-fn finish<S: Simd, T: Elem>(
+pub(super) fn finish<S: Simd, T: Elem>(
     s: S,
     target: Target<'_, T>,
     tile: &[f32],

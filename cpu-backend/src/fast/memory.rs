@@ -48,8 +48,12 @@ impl Memory for Cpu<T> {
         zeros(rows, cols)
     }
 
-    fn weight(&self, rows: usize, cols: usize, _: Use) -> Result<Mat<Weight<T>>, OutOfMemory> {
-        Ok(Mat::new(Weight::new(self.engine.level, rows, cols)?, rows, cols))
+    fn weight(&self, rows: usize, cols: usize, usage: Use) -> Result<Mat<Weight<T>>, OutOfMemory> {
+        let weight = match usage {
+            Use::Inference | Use::Training => Weight::new(self.engine.level, rows, cols),
+            Use::Int8 => Weight::int8(self.engine.level, rows, cols),
+        };
+        Ok(Mat::new(weight?, rows, cols))
     }
 
     fn index(&self, values: &[u32]) -> Result<Vec<u32>, OutOfMemory> {

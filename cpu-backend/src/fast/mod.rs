@@ -6,6 +6,7 @@
 //! | [`simd`], [`elem`] | vectors; f32 and bf16 |
 //! | [`buffer`], [`out`] | memory; an output that threads share |
 //! | [`gemm`], [`weight`] | the product's inner kernel; prepared matrices |
+//! | [`int8`] | matrices and products of integers, for drawing |
 //! | [`linear`], [`rows`], [`attention`], [`head`], [`narrow`] | the operations |
 //! | [`attention_jvp`], [`head_tangent`] | their tangents |
 //! | [`memory`], [`ops`], [`tangent`], [`vector`], [`decode`] | the traits |
@@ -29,6 +30,7 @@ mod gemm;
 mod head;
 mod head_bwd;
 mod head_tangent;
+mod int8;
 mod linear;
 mod memory;
 mod narrow;

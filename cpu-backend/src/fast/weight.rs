@@ -12,6 +12,7 @@ use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
 use super::gemm::LINE;
 use super::gemm::Mac;
+use super::int8::Int8;
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::Level;
@@ -20,8 +21,15 @@ use crate::OutOfMemory;
 
 /// A prepared parameter matrix.
 pub struct Weight<T> {
-    data: Buffer<T>,
+    store: Store<T>,
     layout: Panels,
+}
+
+enum Store<T> {
+    /// Panels of T.
+    Panels(Buffer<T>),
+    /// Integers, for `linear` and `logits` alone.
+    Int8(Int8),
 }
 
 /// Where the numbers of a prepared matrix are.
@@ -79,21 +87,55 @@ impl<T: Elem> Weight<T> {
         };
         let len = layout.count().checked_mul(layout.len());
         let data = Buffer::zeroed(len.ok_or(OutOfMemory { bytes: usize::MAX })?)?;
-        Ok(Self { data, layout })
+        Ok(Self {
+            store: Store::Panels(data),
+            layout,
+        })
+    }
+
+    /// A matrix of integers.
+    pub(super) fn int8(level: Level, rows: usize, cols: usize) -> Result<Self, OutOfMemory> {
+        let layout = Panels {
+            rows,
+            cols,
+            width: level.tile().0,
+            pairs: false,
+        };
+        Ok(Self {
+            store: Store::Int8(Int8::new(layout)?),
+            layout,
+        })
     }
 
     pub(super) fn layout(&self) -> Panels {
         self.layout
     }
 
+    /// The panels. Panics where the matrix is of integers: only `linear` and `logits` take one.
+    #[track_caller]
     pub(super) fn panels(&self) -> &[T] {
-        &self.data
+        match &self.store {
+            Store::Panels(data) => data,
+            Store::Int8(_) => panic!("an int8 weight has neither rows to read nor a backward pass"),
+        }
+    }
+
+    /// The integers, where it is made of them.
+    pub(super) fn as_int8(&self) -> Option<&Int8> {
+        match &self.store {
+            Store::Panels(_) => None,
+            Store::Int8(w) => Some(w),
+        }
     }
 
     /// Takes the numbers of src (out, in).
     pub(super) fn fill(&mut self, engine: &Engine, src: &[f32]) {
         let layout = self.layout;
-        let out = Out::new(&mut self.data);
+        let data = match &mut self.store {
+            Store::Panels(data) => data,
+            Store::Int8(w) => return w.fill::<T>(engine, src),
+        };
+        let out = Out::new(data);
         engine.team().run(layout.count(), &|p, scratch| {
             // SAFETY: each item has a panel of its own.
             let panel = unsafe { out.slice(p * layout.len(), layout.len()) };
@@ -112,7 +154,10 @@ impl<T: Elem> Weight<T> {
     /// Changes the matrix by `work`, which gets the rows of each panel, so many numbers apart, and which these are.
     pub(super) fn change(&mut self, engine: &Engine, work: impl Fn(&mut [T], usize, Range<usize>) + Sync) {
         let layout = self.layout;
-        let out = Out::new(&mut self.data);
+        let Store::Panels(data) = &mut self.store else {
+            panic!("an int8 weight is not trained");
+        };
+        let out = Out::new(data);
         engine.team().run(layout.count(), &|p, scratch| {
             // SAFETY: each item has a panel of its own.
             let panel = unsafe { out.slice(p * layout.len(), layout.len()) };
@@ -128,7 +173,7 @@ impl<T: Elem> Weight<T> {
 
     /// Row `o` of the matrix to y.
     pub(super) fn row(&self, y: &mut [T], o: usize) {
-        let panel = &self.data[o / self.layout.width * self.layout.len()..][..self.layout.len()];
+        let panel = &self.panels()[o / self.layout.width * self.layout.len()..][..self.layout.len()];
         for (i, y) in y.iter_mut().enumerate() {
             *y = panel[self.layout.at(i, o % self.layout.width)];
         }

@@ -63,7 +63,9 @@ impl Memory for Cpu<f64> {
         zeros(rows, cols)
     }
 
-    fn weight(&self, rows: usize, cols: usize, _usage: Use) -> Result<Mat<Vec<f64>>, OutOfMemory> {
+    #[track_caller]
+    fn weight(&self, rows: usize, cols: usize, usage: Use) -> Result<Mat<Vec<f64>>, OutOfMemory> {
+        assert!(usage != Use::Int8, "weight: the oracle has no int8");
         zeros(rows, cols)
     }
 

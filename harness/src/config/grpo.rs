@@ -1,11 +1,11 @@
 //! The keys of `proximal grpo` and `proximal rloo`: TRL 1.16's `GRPOConfig` and `RLOOConfig`.
-use crate::plan::{Beside, Method, Reference};
-use kernel::objective::group::{GroupLoss, GroupPolicy, KlCorrection, Level};
+use crate::plan::{Beside, Method, Reference, Sampler};
+use kernel::objective::group::{Correction, GroupLoss, GroupPolicy, KlCorrection, Level};
 use model_qwen2::Result;
 
 use super::keys::{Keys, keys};
 use super::rollout::{Division, Online};
-use super::shared::Shared;
+use super::shared::{DeviceKind, Shared};
 use super::value::choice;
 use super::whole::{Config, Trainer};
 
@@ -53,6 +53,30 @@ choice! {
     }
 }
 
+choice! {
+    /// What completions are drawn from.
+    pub enum RolloutDtype {
+        /// The policy as it is.
+        Same = "same",
+        /// A copy whose blocks multiply integers of eight bits.
+        Int8 = "int8",
+    }
+}
+
+choice! {
+    /// What a correction weighs, and what it does above the largest weight; the formulas are in [`Correction`].
+    pub enum CorrectionMode {
+        /// Each token, no more than the largest.
+        TokenTruncate = "token_truncate",
+        /// Each token, none above the largest.
+        TokenMask = "token_mask",
+        /// The completion, no more than the largest.
+        SequenceTruncate = "sequence_truncate",
+        /// The completion, none above the largest.
+        SequenceMask = "sequence_mask",
+    }
+}
+
 keys! {
     /// The keys that only GRPO has.
     pub struct GrpoKeys {
@@ -86,6 +110,14 @@ keys! {
         use_bias_correction_kl: bool = true;
         /// Leave out completions of negative advantage whose mean log-ratio is below minus this.
         off_policy_mask_threshold: Option<f64> = None;
+        /// What completions are drawn from: the policy, or a copy with weights of eight bits (CPU only).
+        rollout_dtype: RolloutDtype = RolloutDtype::Same;
+        /// Weigh the policy term by policy / sampler where completions are not drawn from the policy itself.
+        vllm_importance_sampling_correction: bool = true;
+        /// Weights of tokens or of completions, and what becomes of one above the largest.
+        vllm_importance_sampling_mode: CorrectionMode = CorrectionMode::SequenceMask;
+        /// The largest weight.
+        vllm_importance_sampling_clip_max: Option<f64> = Some(3.0), in f64::MIN_POSITIVE..;
         /// Train on this part of the tokens, the most uncertain ones.
         top_entropy_quantile: f64 = 1.0, in 0.0..=1.0;
         /// The mean entropy times this is subtracted from the loss.
@@ -120,6 +152,8 @@ keys! {
         normalize_advantages: bool = false;
         /// Rewards are clipped to these two.
         reward_clip_range: Option<Vec<f64>> = None;
+        /// What completions are drawn from: the policy, or a copy with weights of eight bits (CPU only). There is no correction.
+        rollout_dtype: RolloutDtype = RolloutDtype::Same;
         /// Move the reference towards the policy during training.
         sync_ref_model: bool = false;
         /// The policy's share, reference = alpha policy + (1 - alpha) reference.
@@ -188,8 +222,20 @@ where
     Ok(())
 }
 
-/// What a run with this KL weight has beside the policy.
-fn beside(beta: f64, sync_ref_model: bool) -> Beside {
+/// Integers are the CPU's.
+fn check_sampler<K: Keys>(config: &Config<Online<K>>, dtype: RolloutDtype) -> Result<()>
+where
+    Online<K>: Trainer,
+{
+    if dtype == RolloutDtype::Int8 && config.shared.device != DeviceKind::Cpu {
+        let expected = "same on device cuda: only the CPU draws with int8";
+        return Err(config.invalid("rollout_dtype", expected, "int8"));
+    }
+    Ok(())
+}
+
+/// What a run with this KL weight and sampler has beside the policy.
+fn beside(beta: f64, sync_ref_model: bool, rollout_dtype: RolloutDtype) -> Beside {
     let reference = match (beta > 0.0, sync_ref_model) {
         (false, _) => Reference::None,
         (true, false) => Reference::Frozen,
@@ -197,6 +243,10 @@ fn beside(beta: f64, sync_ref_model: bool) -> Beside {
     };
     Beside {
         reference,
+        sampler: match rollout_dtype {
+            RolloutDtype::Same => Sampler::Policy,
+            RolloutDtype::Int8 => Sampler::Int8,
+        },
         ..Method::Grpo.beside()
     }
 }
@@ -210,12 +260,13 @@ impl Trainer for Grpo {
     }
 
     fn beside(&self) -> Beside {
-        beside(self.own.beta, self.own.sync_ref_model)
+        beside(self.own.beta, self.own.sync_ref_model, self.own.rollout_dtype)
     }
 
     fn validate(config: &Config<Self>) -> Result<()> {
         let own = &config.own.own;
         check_group(config, own.num_generations)?;
+        check_sampler(config, own.rollout_dtype)?;
         config.plan()?;
         config.rewards()?;
         if own.loss_type == GroupLossType::Cispo && own.epsilon_high.is_none() {
@@ -274,7 +325,22 @@ impl GrpoConfig {
             off_policy_mask_threshold: own.off_policy_mask_threshold,
             entropy_coef: own.entropy_coef,
             top_entropy_quantile: own.top_entropy_quantile,
-            ..GroupPolicy::default()
+            correction: self.correction(),
+        }
+    }
+
+    /// None where completions are drawn from the policy: every weight would be 1.
+    fn correction(&self) -> Correction {
+        let own = &self.own.own;
+        if own.rollout_dtype == RolloutDtype::Same || !own.vllm_importance_sampling_correction {
+            return Correction::None;
+        }
+        let cap = own.vllm_importance_sampling_clip_max.unwrap_or(f64::INFINITY);
+        match own.vllm_importance_sampling_mode {
+            CorrectionMode::TokenTruncate => Correction::TokenTruncate { cap },
+            CorrectionMode::TokenMask => Correction::TokenMask { cap },
+            CorrectionMode::SequenceTruncate => Correction::SequenceTruncate { cap },
+            CorrectionMode::SequenceMask => Correction::SequenceMask { cap },
         }
     }
 }
@@ -288,11 +354,12 @@ impl Trainer for Rloo {
     }
 
     fn beside(&self) -> Beside {
-        beside(self.own.beta, self.own.sync_ref_model)
+        beside(self.own.beta, self.own.sync_ref_model, self.own.rollout_dtype)
     }
 
     fn validate(config: &Config<Self>) -> Result<()> {
         check_group(config, config.own.own.num_generations)?;
+        check_sampler(config, config.own.own.rollout_dtype)?;
         config.plan()?;
         config.rewards()?;
         match config.own.own.reward_clip_range.as_deref() {

@@ -20,7 +20,9 @@ mod value;
 mod whole;
 
 pub use dpo::{Dpo, DpoConfig, FDivergence, PreferenceLoss};
-pub use grpo::{GroupLossType, Grpo, GrpoConfig, ImportanceLevel, Rloo, RlooConfig, ScaleRewards};
+pub use grpo::{
+    CorrectionMode, GroupLossType, Grpo, GrpoConfig, ImportanceLevel, Rloo, RlooConfig, RolloutDtype, ScaleRewards,
+};
 pub use keys::{Given, Key, Keys, Mismatch};
 pub use parse::{Parsed, parse};
 pub use ppo::{CriticKind, KlEstimator, Ppo, PpoConfig};

@@ -101,6 +101,7 @@ impl Trainer for Ppo {
                 CriticKind::Head => Critic::Head,
                 CriticKind::Model => Critic::Model,
             },
+            ..Self::METHOD.beside()
         }
     }
 

@@ -126,9 +126,10 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     ("save_only_model", "a checkpoint is always complete; leave it out"),
     // GRPO and RLOO.
+    ("vllm_importance_sampling_cap", "use vllm_importance_sampling_clip_max"),
     (
-        "vllm_importance_sampling_*",
-        "rollouts and training compute the same log-probs, bit for bit; leave it out",
+        "vllm_importance_sampling_clip_min",
+        "it is not supported: weights have an upper bound alone",
     ),
     (
         "use_vllm",

@@ -23,8 +23,11 @@ pub struct Experience {
     pub prompt: usize,
     /// Its tokens.
     pub tokens: Vec<u32>,
-    /// Log-probs under the policy that drew them.
+    /// Log-probs under the policy of their generation.
     pub old: Vec<f64>,
+    /// Log-probs under the model that drew them, where that is not the policy itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sampler: Vec<f64>,
     /// Sum of the entropies that they were drawn from.
     pub entropy: f64,
     /// Log-probs under the reference.

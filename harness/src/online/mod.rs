@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `prompts` | [`Prompts`]: tokens and columns |
 //! | `rollout` | [`rollouts`]: completions with their log-probs |
+//! | `sampler` | [`Sampler`]: a model of integers that they are drawn from where a run says so |
 //! | `experience` | [`Experience`], [`Buffer`]: a generation; [`pack`]: batches of it |
 //! | `score` | rewards of completions, TRL's metrics, completions.jsonl |
 //! | `advantage` | advantages, from groups or from values |
@@ -16,6 +17,7 @@ mod critic;
 mod experience;
 mod prompts;
 mod rollout;
+mod sampler;
 mod scene;
 mod score;
 
@@ -25,5 +27,6 @@ pub use experience::{At, Buffer, Experience, Packed, Shuffle, narrow, pack};
 pub(crate) use prompts::text;
 pub use prompts::{Prompt, Prompts};
 pub use rollout::{Drawing, rollouts};
+pub use sampler::{Sampler, add_difference};
 pub use scene::{LESS_KL, Opened, Scene};
 pub use score::spread;

@@ -4,6 +4,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use kernel::params::ValueHead;
 use kernel::real::Real;
+use kernel::transformer::Model;
 
 use super::experience::{Buffer, Experience, pack};
 use super::prompts::{Prompt, Prompts};
@@ -149,11 +150,12 @@ impl Scene {
         Ok(buffer)
     }
 
-    /// Completions with rewards for generation number `generation`, group after group, and their texts. Metrics go to
-    /// `meter`. Errors: those of the reward functions and of the device; nothing has changed then.
+    /// Completions with rewards for generation number `generation`, group after group, and their texts, drawn from `sampler` or from the policy.
+    /// Metrics go to `meter`. Errors: those of the reward functions and of the device; nothing has changed then.
     pub fn generate<B: Device, K: Trainer>(
         &mut self,
         s: &mut Session<'_, B, K>,
+        sampler: Option<&Model<B>>,
         generation: u64,
         meter: &mut Meter,
     ) -> Result<(Vec<Experience>, Vec<String>)> {
@@ -167,7 +169,7 @@ impl Scene {
             each: self.division.group,
         };
         let prompts: Vec<_> = numbers.iter().map(|&i| (i, &self.prompts[i])).collect();
-        let (mut experiences, texts) = complete(s, &mut self.rewards, &self.rollout, &prompts, drawing)?;
+        let (mut experiences, texts) = complete(s, sampler, &mut self.rewards, &self.rollout, &prompts, drawing)?;
         if self.rollout.mask_truncated_completions {
             experiences.iter_mut().for_each(|e| e.trained = e.stopped);
         }
@@ -241,6 +243,25 @@ impl Scene {
         Ok(())
     }
 
+    /// Fills in the policy's log-probs of completions that another model drew, whose own are kept beside.
+    pub fn score_policy<B: Device, K: Trainer>(
+        &self,
+        s: &mut Session<'_, B, K>,
+        experiences: &mut [Experience],
+    ) -> Result<()> {
+        let vocab = s.assets.folder.config.kernel.vocab;
+        let members: Vec<usize> = (0..experiences.len()).collect();
+        for chunk in members.chunks(s.config.shared.per_device_train_batch_size) {
+            let packed = pack(vocab, &self.prompts, experiences, chunk)?;
+            let scores = s.learner.score(s.b, &packed.batch, self.rollout.temperature)?;
+            for (&i, range) in chunk.iter().zip(packed.ranges) {
+                let policy = scores.logp[range].iter().map(|x| x.to_f64()).collect();
+                experiences[i].sampler = std::mem::replace(&mut experiences[i].old, policy);
+            }
+        }
+        Ok(())
+    }
+
     /// Rewards and lengths on the held-out prompts, their names beginning with `eval_`; none where there are no such
     /// prompts. A reward of 0 or 1 is an accuracy.
     pub fn evaluate<B: Device, K: Trainer>(&mut self, s: &mut Session<'_, B, K>) -> Result<Vec<(String, f64)>> {
@@ -264,7 +285,7 @@ impl Scene {
             each,
         };
         let prompts: Vec<_> = held_out.iter().enumerate().collect();
-        let (experiences, _) = complete(s, &mut self.rewards, &rollout, &prompts, drawing)?;
+        let (experiences, _) = complete(s, None, &mut self.rewards, &rollout, &prompts, drawing)?;
         let mut meter = Meter::default();
         add_metrics(&mut meter, "eval_", self.rewards.names(), each, &experiences);
         Ok(meter.means())
@@ -287,15 +308,23 @@ impl Scene {
 pub const LESS_KL: &str = "a lower learning_rate, a stronger beta or kl_coef, fewer num_iterations or num_ppo_epochs, or a \
                            lower max_grad_norm";
 
-/// Draws completions and scores them.
+/// Draws completions, from `sampler` or from the policy, and scores them.
 fn complete<B: Device, K: Trainer>(
     s: &mut Session<'_, B, K>,
+    sampler: Option<&Model<B>>,
     rewards: &mut Rewards,
     rollout: &Rollout,
     prompts: &[(usize, &Prompt)],
     drawing: Drawing,
 ) -> Result<(Vec<Experience>, Vec<String>)> {
     let ids: Vec<&[u32]> = prompts.iter().map(|(_, prompt)| prompt.ids.as_slice()).collect();
-    let completions = rollouts(s.b, &s.learner.model, &s.assets, &ids, rollout, drawing)?;
+    let completions = rollouts(
+        s.b,
+        sampler.unwrap_or(&s.learner.model),
+        &s.assets,
+        &ids,
+        rollout,
+        drawing,
+    )?;
     score(rewards, &s.assets, prompts, completions, &mut s.log)
 }

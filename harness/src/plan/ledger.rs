@@ -53,7 +53,12 @@ impl Memory for Ledger {
         self.take(rows, cols, 4)
     }
 
-    fn weight(&self, rows: usize, cols: usize, _: Use) -> Result<Mat<()>, Never> {
+    fn weight(&self, rows: usize, cols: usize, usage: Use) -> Result<Mat<()>, Never> {
+        if usage == Use::Int8 {
+            // A scale and a sum of each row.
+            self.take(rows, 2, 4)?;
+            return self.take(rows, cols, 1);
+        }
         self.take(rows, cols, self.dtype.bytes())
     }
 

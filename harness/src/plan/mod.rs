@@ -56,6 +56,7 @@ impl Method {
                 Self::Ppo => Critic::Head,
                 _ => Critic::None,
             },
+            sampler: Sampler::Policy,
         }
     }
 }
@@ -67,6 +68,17 @@ pub struct Beside {
     pub reference: Reference,
     /// What values come from.
     pub critic: Critic,
+    /// What completions are drawn from.
+    pub sampler: Sampler,
+}
+
+/// A model that completions are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sampler {
+    /// The policy.
+    Policy,
+    /// A copy of it whose blocks have integers of eight bits.
+    Int8,
 }
 
 /// A reference.
@@ -120,18 +132,23 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// For a model and a method.
     pub fn new(config: &Config, method: Method, sizes: &Sizes) -> Self {
-        let Beside { reference, critic } = sizes.beside;
+        let Beside {
+            reference,
+            critic,
+            sampler,
+        } = sizes.beside;
         let head = match critic {
             Critic::Head => ValueHead::Weight,
             Critic::None | Critic::Model => ValueHead::None,
         };
         let training = method != Method::Generate;
         let usage = if training { Use::Training } else { Use::Inference };
-        let weights = |head| {
+        let weights_as = |head, usage| {
             counted(sizes.dtype, |l| {
                 Model::zeros(l, config.clone(), head, sizes.context, usage).map(drop)
             })
         };
+        let weights = |head| weights_as(head, usage);
         let numbers = |head| -> u64 { Params::specs(config, head).iter().map(count).sum() };
         let accs = |n: u64| if training { n * 4 * numbers(head) } else { 0 };
         // Bytes of masters and moments a parameter.
@@ -167,6 +184,13 @@ impl MemoryPlan {
                         let head = ValueHead::Weight;
                         weights(head) + (master + 4 + moments) * numbers(head) + activations(config, head, keep, sizes)
                     }
+                },
+            ),
+            (
+                "int8 sampler",
+                match sampler {
+                    Sampler::Policy => 0,
+                    Sampler::Int8 => weights_as(none, Use::Int8),
                 },
             ),
             ("conjugate gradients", accs(vectors) + directions * weights(head)),

@@ -96,7 +96,11 @@ fn what_stands_beside_the_policy_is_counted() {
     };
     let part = |plan: &MemoryPlan, name| plan.parts.iter().find(|p| p.0 == name).map_or(0, |p| p.1);
     let numbers = 494_032_768;
-    let beside = |reference, critic| Beside { reference, critic };
+    let beside = |reference, critic| Beside {
+        reference,
+        critic,
+        sampler: Sampler::Policy,
+    };
     let frozen = of(Method::Dpo, beside(Reference::Frozen, Critic::None));
     let moving = of(Method::Dpo, beside(Reference::Moving, Critic::None));
     assert!(part(&frozen, "reference") > 2 * numbers);
@@ -106,4 +110,26 @@ fn what_stands_beside_the_policy_is_counted() {
     // A head of 896 numbers; weights of 2 bytes; masters, gradients and moments of 16; its own rows.
     let alone = of(Method::Ppo, beside(Reference::None, Critic::Head));
     assert_eq!(part(&none, "critic"), alone.total() - part(&alone, "KV cache"));
+}
+
+/// 357,826,560 numbers are in the blocks' matrices, 24 (2 x 896 x 896 + 2 x 896 x 128 + 3 x 896 x 4864), of 304,128 rows in all.
+#[test]
+fn an_int8_sampler_has_a_byte_for_a_number_of_the_blocks() {
+    let of = |sampler| {
+        let beside = Beside {
+            sampler,
+            ..Method::Grpo.beside()
+        };
+        MemoryPlan::new(&qwen_0_5b(), Method::Grpo, &Sizes { beside, ..sizes(100) })
+    };
+    let (plain, int8) = (of(Sampler::Policy), of(Sampler::Int8));
+    let matrices = 24 * (2 * 896 * 896 + 2 * 896 * 128 + 3 * 896 * 4864);
+    let rows = 24 * (2 * 896 + 2 * 128 + 2 * 4864 + 896);
+    let others = 494_032_768 - matrices;
+    let sampler = matrices + 8 * rows + 2 * others + 4 * 1024 * 64;
+    assert_eq!(
+        int8.parts.iter().find(|p| p.0 == "int8 sampler").map(|p| p.1),
+        Some(sampler)
+    );
+    assert_eq!(int8.total() - plain.total(), sampler);
 }

@@ -54,8 +54,13 @@ impl<B: Memory> Model<B> {
     /// A model of zeros that takes sequences of up to `context` tokens. Errors: out of memory.
     pub fn zeros(b: &B, config: Config, value: ValueHead, context: usize, usage: Use) -> Result<Self, B::Error> {
         let specs = Params::specs(&config, value);
+        // What a head's rounding does to a logit nothing evens out, and the embedding is read, not multiplied: int8 is for the blocks.
+        let usage_of = |s: &Spec| match usage {
+            Use::Int8 if !s.name.starts_with("model.layers.") => Use::Inference,
+            usage => usage,
+        };
         let weights = specs.try_map(
-            |s| b.weight(s.shape.0, s.shape.1, usage),
+            |s| b.weight(s.shape.0, s.shape.1, usage_of(s)),
             |s| b.buf(s.shape.0, s.shape.1),
         )?;
         let rope = b.acc(0, config.head_dim)?;

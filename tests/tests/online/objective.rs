@@ -68,6 +68,68 @@ fn expect(folder: &Path, numbers: &[(&str, f64)]) {
     .unwrap();
 }
 
+/// Drawn by integers: the loss is the sampler's weights times the plain one, of the same completions, and the log says how far the two models are
+/// from each other.
+#[test]
+fn integers_are_corrected() {
+    let lab = lab();
+    let keys = [
+        "--num_generations=4",
+        "--gradient_accumulation_steps=4",
+        "--max_steps=1",
+        "--rollout_dtype=int8",
+        "--save_strategy=no",
+        "--loss_type=grpo",
+    ];
+    let modes = ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"];
+    let of = |name: &str, more: &[&str]| train(&lab, "grpo", name, &[&keys[..], more].concat()).remove(0);
+    let plain = of("plain", &["--vllm_importance_sampling_correction=false"]);
+    let difference = number(&plain, "sampling/sampling_logp_difference/mean");
+    let most = number(&plain, "sampling/sampling_logp_difference/max");
+    assert!(0.0 < difference && difference < most && most < 0.1, "{plain}");
+    assert!(plain["sampling/importance_sampling_ratio/mean"].is_null(), "{plain}");
+    for mode in modes {
+        let given = format!("--vllm_importance_sampling_mode={mode}");
+        let row = of(mode, &[&given]);
+        let [least, mean, largest] =
+            ["min", "mean", "max"].map(|name| number(&row, &format!("sampling/importance_sampling_ratio/{name}")));
+        assert!(0.0 < least && least < mean && mean < largest && largest < 1.5, "{row}");
+        assert_ne!(number(&row, "grad_norm"), number(&plain, "grad_norm"), "{mode}");
+        assert!(
+            (number(&row, "grad_norm") / number(&plain, "grad_norm") - 1.0).abs() < 0.1,
+            "{mode}: {row}, {plain}"
+        );
+        // None is below a cap next to nothing: masked, all are left out; truncated, all are scaled alike.
+        let capped = of(
+            &format!("{mode} capped"),
+            &[&given, "--vllm_importance_sampling_clip_max=0.125"],
+        );
+        let part = number(&capped, "grad_norm") / number(&plain, "grad_norm");
+        let want = if mode.ends_with("mask") { 0.0 } else { 0.125 };
+        assert!((part - want).abs() < 1e-5, "{mode}: {part}");
+    }
+    let same = train(
+        &lab,
+        "grpo",
+        "same",
+        &["--num_generations=4", "--max_steps=1", "--save_strategy=no"],
+    );
+    assert!(
+        same[0]
+            .as_object()
+            .unwrap()
+            .keys()
+            .all(|key| !key.starts_with("sampling/"))
+    );
+    let rloo = train(
+        &lab,
+        "rloo",
+        "rloo",
+        &["--num_generations=4", "--max_steps=1", "--rollout_dtype=int8"],
+    );
+    assert!(number(&rloo[0], "sampling/sampling_logp_difference/mean") > 0.0);
+}
+
 const FIXED: &[&str] = &[
     "--max_steps=2",
     "--save_steps=1",

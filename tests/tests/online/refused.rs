@@ -89,6 +89,46 @@ fn rewards() {
 }
 
 #[test]
+fn integers_where_there_are_none() {
+    let lab = lab();
+    let cuda = ["--rollout_dtype=int8", "--device=cuda"];
+    for trainer in ["grpo", "rloo"] {
+        refused(
+            &lab,
+            trainer,
+            &cuda,
+            &["--rollout_dtype", "same on device cuda", "int8"],
+        );
+    }
+    refused(
+        &lab,
+        "grpo",
+        &["--rollout_dtype=int4"],
+        &["--rollout_dtype", "same, int8", "int4"],
+    );
+    refused(
+        &lab,
+        "ppo",
+        &["--rollout_dtype=int8"],
+        &["--rollout_dtype", "a known key", "unknown key rollout_dtype"],
+    );
+    let of_vespo = ["--rollout_dtype=int8", "--loss_type=vespo"];
+    refused(
+        &lab,
+        "grpo",
+        &of_vespo,
+        &["--loss_type", "a loss other than vespo", "vespo"],
+    );
+    for (key, reason) in [
+        ("cap=2", "use vllm_importance_sampling_clip_max"),
+        ("clip_min=0.5", "weights have an upper bound alone"),
+    ] {
+        let key = format!("--vllm_importance_sampling_{key}");
+        refused(&lab, "grpo", &[&key], &[reason]);
+    }
+}
+
+#[test]
 fn critics_of_another_vocabulary() {
     let lab = lab();
     tiny::write_sized(&lab.path("other"), 140);

@@ -98,6 +98,20 @@ fn grpo() {
     check("grpo", &keys, &files);
 }
 
+/// What the sampler said of a generation in use is in its checkpoint.
+#[test]
+fn grpo_drawn_by_integers() {
+    let keys = [
+        "--num_generations=4",
+        "--steps_per_generation=3",
+        "--num_iterations=2",
+        "--rollout_dtype=int8",
+        "--vllm_importance_sampling_mode=token_truncate",
+        "--bf16=true",
+    ];
+    check("grpo", &keys, &["checkpoint-20/rollouts.json"]);
+}
+
 #[test]
 fn rloo() {
     let keys = [

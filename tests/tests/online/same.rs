@@ -28,6 +28,18 @@ const TRAINERS: &[(&str, &[&str])] = &[
     ("trpo", &["--advantage=critic", "--critic=model", "--num_generations=2"]),
 ];
 
+/// Drawn by integers.
+const INT8: (&str, &[&str]) = (
+    "grpo",
+    &[
+        "--num_generations=4",
+        "--num_iterations=2",
+        "--rollout_dtype=int8",
+        "--vllm_importance_sampling_mode=token_truncate",
+        "--beta=0.05",
+    ],
+);
+
 #[track_caller]
 fn same_file(lab: &Lab, a: &str, b: &str) {
     let [x, y] = [a, b].map(|file| std::fs::read(lab.path(file)).unwrap());
@@ -42,20 +54,22 @@ fn ids(rows: &[Value]) -> Vec<&Value> {
 #[test]
 fn micro_batches_of_any_size() {
     let lab = lab();
-    for (i, (trainer, keys)) in TRAINERS.iter().enumerate() {
+    // Weights that differ by rounding alone are now and then other integers: one generation of them.
+    let all = TRAINERS.iter().map(|trainer| (trainer, 3)).chain([(&INT8, 2)]);
+    for (i, ((trainer, keys), steps)) in all.enumerate() {
         let [one, many] = ["16 1", "1 16"].map(|sizes| {
             let (batch, accumulation) = sizes.split_once(' ').unwrap();
             let more = [
                 &format!("--per_device_train_batch_size={batch}"),
                 &format!("--gradient_accumulation_steps={accumulation}"),
-                "--max_steps=3",
+                &format!("--max_steps={steps}"),
                 "--save_strategy=no",
             ];
             let name = format!("{i} {sizes}");
             let rows = train(&lab, trainer, &name, &[&more, *keys].concat());
             (rows, completions(&lab, &name))
         });
-        assert_eq!(one.0.len(), 3);
+        assert_eq!(one.0.len(), steps);
         assert_eq!(ids(&one.1), ids(&many.1), "{trainer}");
         for (a, b) in one.0.iter().zip(&many.0) {
             for (key, a) in a.as_object().unwrap() {
@@ -75,7 +89,7 @@ fn micro_batches_of_any_size() {
 #[test]
 fn threads_and_the_engine_change_no_bit() {
     let half: (&str, &[&str]) = ("grpo", &["--bf16=true", "--num_generations=4", "--num_iterations=2"]);
-    for (trainer, keys) in TRAINERS.iter().chain([&half]) {
+    for (trainer, keys) in TRAINERS.iter().chain([&INT8, &half]) {
         let lab = lab();
         let keys = [&["--max_steps=4", "--save_strategy=no"], *keys].concat();
         train(&lab, trainer, "two", &keys);
@@ -96,8 +110,8 @@ fn threads_and_the_engine_change_no_bit() {
     }
 }
 
-/// The log-probs recorded when tokens are drawn are training's, bit for bit: the first step on a generation is exactly
-/// on-policy, and a later one is not.
+/// The log-probs recorded when tokens are drawn are training's, bit for bit, and where integers draw them the policy is asked: the first step on a
+/// generation is exactly on-policy, and a later one is not.
 #[test]
 fn the_first_step_on_a_generation_is_on_policy_exactly() {
     let lab = lab();
@@ -105,6 +119,10 @@ fn the_first_step_on_a_generation_is_on_policy_exactly() {
     for dtype in ["f32", "bf16"] {
         for (trainer, twice) in [
             ("grpo", ["--num_iterations=2", "--num_generations=4"].as_slice()),
+            (
+                "grpo",
+                &["--num_iterations=2", "--num_generations=4", "--rollout_dtype=int8"],
+            ),
             ("rloo", &["--num_iterations=2", "--beta=0"]),
             ("ppo", &["--num_ppo_epochs=2"]),
             ("ppo", &["--num_ppo_epochs=2", "--critic=model"]),

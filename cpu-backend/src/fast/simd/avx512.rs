@@ -1,5 +1,6 @@
 //! AVX-512: sixteen lanes; with and without the bf16 dot product, and with tiles of bf16.
 pub(crate) mod amx;
+pub(crate) mod vnni;
 
 use core::arch::x86_64::*;
 

@@ -142,15 +142,15 @@ impl GroupPolicy {
         let q = self.top_entropy_quantile;
         require((0.0..=1.0).contains(&q), "top_entropy_quantile", "a number from 0 to 1")?;
         require(
-            self.loss != GroupLoss::Vespo || !matches!(self.correction, Correction::SequenceMask { .. }),
+            self.loss != GroupLoss::Vespo || !self.correction.is_of_sequences(),
             "loss_type",
             "a loss other than vespo where whole completions are corrected",
         )?;
-        let cap = match self.correction {
-            Correction::None => 1.0,
-            Correction::TokenTruncate { cap } | Correction::SequenceMask { cap } => cap,
-        };
-        require(cap > 0.0, "importance_sampling_cap", "a positive number")?;
+        require(
+            self.correction.cap() > 0.0,
+            "importance_sampling_cap",
+            "a positive number",
+        )?;
         self.loss.check()
     }
 

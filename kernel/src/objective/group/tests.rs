@@ -77,10 +77,11 @@ fn settings() -> Vec<GroupPolicy> {
                     epsilon_high: 0.28,
                     entropy_coef: 0.2,
                     off_policy_mask_threshold: Some(0.3137),
-                    correction: if beta > 0.0 {
-                        Correction::TokenTruncate { cap: 1.05 }
-                    } else {
-                        Correction::SequenceMask { cap: 1.8 }
+                    correction: match (beta > 0.0, kl_correction) {
+                        (true, KlCorrection::None) => Correction::TokenTruncate { cap: 1.05 },
+                        (true, KlCorrection::Ratio) => Correction::TokenMask { cap: 1.05 },
+                        (false, KlCorrection::None) => Correction::SequenceTruncate { cap: 1.05 },
+                        (false, KlCorrection::Ratio) => Correction::SequenceMask { cap: 1.8 },
                     },
                     ..GroupPolicy::default()
                 });
@@ -356,13 +357,89 @@ fn settings_out_of_range() {
         max_completion_length: 0.0,
     };
     assert_eq!(field(GroupPolicy { loss, ..p }), Err("max_completion_length"));
-    let correction = Correction::SequenceMask { cap: 2.0 };
-    assert_eq!(
-        field(GroupPolicy {
-            loss: GroupLoss::Vespo,
-            correction,
-            ..p
-        }),
-        Err("loss_type")
-    );
+    let loss = GroupLoss::Vespo;
+    for correction in [
+        Correction::SequenceMask { cap: 2.0 },
+        Correction::SequenceTruncate { cap: 2.0 },
+    ] {
+        assert_eq!(field(GroupPolicy { loss, correction, ..p }), Err("loss_type"));
+    }
+    for correction in [
+        Correction::TokenMask { cap: 2.0 },
+        Correction::TokenTruncate { cap: 2.0 },
+    ] {
+        assert_eq!(field(GroupPolicy { loss, correction, ..p }), Ok(()));
+    }
+    let correction = Correction::TokenMask { cap: 0.0 };
+    assert_eq!(field(GroupPolicy { correction, ..p }), Err("importance_sampling_cap"));
+}
+
+/// The weights by TRL 1.16's lines: exp of the difference, of tokens or summed over the completion; clamp, or masked_fill with 0.
+#[test]
+fn corrections_are_trls_weights_on_the_policy_term_alone() {
+    let (logp, mask) = ([-1.0, -2.0, -0.5, -3.0], [1.0, 1.0, 0.0, 1.0]);
+    let (old, sampler) = ([-1.1, -2.3, -0.6, -2.9], [-1.5, -2.0, -9.0, -3.0]);
+    let c = Completion {
+        logp: &logp,
+        mask: &mask,
+        advantage: &[0.7; 4],
+        entropy: &[],
+        old: Some(&old),
+        reference: Some(&[-1.2, -1.9, -0.4, -2.5]),
+        sampler: Some(&sampler),
+    };
+    let whole = Whole {
+        entropy_threshold: f64::NEG_INFINITY,
+        ..WHOLE
+    };
+    // exp(0.4), exp(-0.3), exp(0.1); exp of their sum, 0.2.
+    let [a, b, d, sum] = [0.4f64, -0.3, 0.1, 0.2].map(f64::exp);
+    let cap = 1.15;
+    for (correction, weights) in [
+        (Correction::TokenTruncate { cap }, [cap, b, d]),
+        (Correction::TokenMask { cap }, [0.0, b, d]),
+        (Correction::SequenceTruncate { cap }, [cap; 3]),
+        (Correction::SequenceMask { cap }, [0.0; 3]),
+        (Correction::TokenTruncate { cap: f64::INFINITY }, [a, b, d]),
+        (Correction::TokenMask { cap: f64::INFINITY }, [a, b, d]),
+        (Correction::SequenceTruncate { cap: f64::INFINITY }, [sum; 3]),
+        (Correction::SequenceMask { cap: 1.3 }, [sum; 3]),
+    ] {
+        let of = |beta, correction| {
+            let p = GroupPolicy {
+                beta,
+                correction,
+                ..GroupPolicy::default()
+            };
+            run(&p, &c, whole)
+        };
+        let near = |x: f64, y: f64| (x - y).abs() < 1e-14 * (1.0 + y.abs());
+        let mut seen = vec![];
+        correction.weights(&c, |w| seen.push(w));
+        let each = if correction.is_of_sequences() {
+            &weights[..1]
+        } else {
+            &weights[..]
+        };
+        assert!(
+            seen.len() == each.len() && seen.iter().zip(each).all(|(x, y)| near(*x, *y)),
+            "{correction:?}: {seen:?}"
+        );
+        let (policy, plain) = (of(0.0, correction).1, of(0.0, Correction::None).1);
+        let ([with_kl, only_kl], loss) = (
+            [correction, Correction::None].map(|k| of(0.3, k).1),
+            of(0.3, correction).0.loss,
+        );
+        let mut want = of(0.3, Correction::None).0.loss - of(0.0, Correction::None).0.loss;
+        for (t, weight) in [0, 1, 3].into_iter().zip(weights) {
+            assert!(near(policy[t], weight * plain[t]), "{correction:?}, token {t}");
+            assert!(
+                near(with_kl[t] - policy[t], only_kl[t] - plain[t]),
+                "{correction:?}, token {t}: the KL"
+            );
+            let w: f64 = logp[t] - old[t];
+            want -= weight * w.exp().min(1.2) * 0.7 / whole.tokens;
+        }
+        assert!(near(loss, want), "{correction:?}: {loss}, {want}");
+    }
 }

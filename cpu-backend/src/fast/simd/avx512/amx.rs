@@ -2,6 +2,8 @@
 //!
 //! An element's sum over 32 k's: the even ones and the odd ones each in a chain from zero, the two added, then added to what is there. So it is
 //! cut at multiples of 32 counted from the product's first k, whatever the rows beside it.
+pub(crate) mod bytes;
+
 use core::arch::asm;
 use core::arch::x86_64::*;
 use std::cell::Cell;
@@ -77,7 +79,7 @@ thread_local! {
 
 /// Begins a kernel: what shapes the tiles have is not known, since this thread may have run another's code since the last one.
 #[inline(always)]
-pub(super) fn begin() {
+pub(crate) fn begin() {
     SHAPED.set((0, 0));
 }
 
