@@ -42,6 +42,7 @@ fn narrow_masters_are_the_weights() {
     let beside = Beside {
         reference: Reference::None,
         critic: Critic::Model,
+        sampler: Sampler::Policy,
     };
     let critic = |masters| {
         MemoryPlan::new(
