@@ -303,8 +303,9 @@ def online(args, trainer, dtype, measured, prompt, new, batch, accumulation, gro
     return found
 
 
-def grpo_proximal(args, dtype):
-    found = online(args, "grpo", dtype, args.steps, args.prompt, args.new, 8, 4, 8, SFT | {"learning_rate": 1e-6})
+def grpo_proximal(args, dtype, more=()):
+    keys = SFT | {"learning_rate": 1e-6} | dict(more)
+    found = online(args, "grpo", dtype, args.steps, args.prompt, args.new, 8, 4, 8, keys)
     seconds, drawing = (sum(found[key][1:]) / args.steps for key in ("seconds", "drawing"))
     return {"value": seconds, "peak": found["peak"], "drawing": drawing, "count": found["tokens"],
             "tokens_per_second": 32 * args.new / seconds}
@@ -327,7 +328,9 @@ def grpo_peer(args, dtype):
 def grpo(ours, *theirs):
     def sides(args):
         peers = {f"TRL, {dtype}, tuned": lambda dtype=dtype: grpo_peer(args, dtype) for dtype in theirs}
-        return {"proximal": lambda: grpo_proximal(args, ours)} | peers
+        int8 = {"rollout_dtype": "int8", "vllm_importance_sampling_mode": "token_truncate"}
+        own = {"proximal, int8 rollouts": lambda: grpo_proximal(args, ours, int8)}
+        return {"proximal": lambda: grpo_proximal(args, ours)} | own | peers
 
     return sides
 

@@ -6,6 +6,8 @@ use kernel::backend::{
 use kernel::batch::Segment;
 use kernel::mat::{Accum, Direction, Use};
 use kernel::objective::group::{GroupPolicy, Whole};
+use kernel::params::Part;
+use kernel::rounding::Dither;
 
 /// SmolLM2-135M.
 const C: usize = 576;
@@ -57,6 +59,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "swiglu_bwd", ideal: |w| N * 5 * w * F, flops: 0 },
     Row { name: "gather", ideal: |w| N * (2 * w * C + 4), flops: 0 },
     Row { name: "adamw", ideal: |_| 28 * N * C, flops: 0 },
+    Row { name: "adamw_narrow", ideal: |w| (6 * w + 4) * N * C, flops: 0 },
     Row { name: "dot", ideal: |_| 8 * N * C, flops: 0 },
     Row { name: "narrow", ideal: |w| N * C * (4 + w), flops: 0 },
     Row { name: "linear", ideal: NO_IDEAL, flops: 2 * SQUARE * SQUARE * SQUARE },
@@ -125,8 +128,7 @@ pub(crate) fn operation<'a, T: Element>(b: &'a Cuda<T>, name: &str) -> Box<dyn F
             let (mut y, x, rows) = (buf(b, N, C), buf(b, N, C), index(N, N));
             Box::new(move || b.gather(&mut y, &x, &rows))
         }
-        "adamw" => {
-            let (mut p, mut m, mut v, grad) = (acc(b, N, C), acc(b, N, C), acc(b, N, C), acc(b, N, C));
+        "adamw" | "adamw_narrow" => {
             let step = AdamW {
                 learning_rate: 1e-3,
                 beta1: 0.9,
@@ -136,7 +138,14 @@ pub(crate) fn operation<'a, T: Element>(b: &'a Cuda<T>, name: &str) -> Box<dyn F
                 step: 1,
                 grad_scale: 1.0,
             };
-            Box::new(move || b.adamw(&mut p, &mut m, &mut v, &grad, &step))
+            let grad = acc(b, N, C);
+            if name == "adamw" {
+                let (mut p, mut m, mut v) = (acc(b, N, C), acc(b, N, C), acc(b, N, C));
+                return Box::new(move || b.adamw(&mut p, &mut m, &mut v, &grad, &step));
+            }
+            let (mut p, mut m, mut v) = (buf(b, N, C), buf(b, N, C), buf(b, N, C));
+            let dither = Dither { seed: 1, tensor: 0 };
+            Box::new(move || b.adamw_narrow(Part::Vector(&mut p), &mut m, &mut v, &grad, &step, dither))
         }
         "dot" => {
             let (x, y) = (acc(b, N, C), acc(b, N, C));

@@ -179,6 +179,12 @@ impl<B: Decode> Decoder<B> {
         model.check_positions(batch.positions());
         let asked = prompts.iter().map(|p| p.len().div_ceil(BLOCK)).sum();
         self.check_free(asked)?;
+        let last: Vec<u32> = batch.segments().iter().map(|s| (s.start + s.len - 1) as u32).collect();
+        let heads = model.heads();
+        // All that can fail comes before the first sequence is opened.
+        self.step.refill(b, batch.ids(), batch.positions(), &last)?;
+        let tree = b.tree(batch.segments())?;
+        self.fit(b, model, batch.tokens(), prompts.len())?;
         let mut slots = Vec::with_capacity(batch.tokens());
         let mut ids = Vec::with_capacity(prompts.len());
         for p in prompts {
@@ -189,11 +195,6 @@ impl<B: Decode> Decoder<B> {
             }
             ids.push(self.open(seq));
         }
-        let last: Vec<u32> = batch.segments().iter().map(|s| (s.start + s.len - 1) as u32).collect();
-        let heads = model.heads();
-        self.step.refill(b, batch.ids(), batch.positions(), &last)?;
-        let tree = b.tree(batch.segments())?;
-        self.fit(b, model, batch.tokens(), prompts.len())?;
         let (step, cache) = (&self.step, &mut self.cache);
         model.layers(b, &mut self.ws, &step.ids, &step.positions, |layer, a| {
             let qkv = Qkv {
@@ -242,6 +243,10 @@ impl<B: Decode> Decoder<B> {
         }
         model.check_positions(&positions);
         self.check_free(asked)?;
+        // All that can fail comes before the first row is taken.
+        let rows: Vec<u32> = (0..ids.len() as u32).collect();
+        self.step.refill(b, tokens, &positions, &rows)?;
+        self.fit(b, model, ids.len(), ids.len())?;
         let mut slots = Vec::with_capacity(ids.len());
         self.paths.clear();
         for id in ids {
@@ -252,9 +257,6 @@ impl<B: Decode> Decoder<B> {
             self.paths.push(seq.spans.iter().copied());
             self.seqs[id.0] = Some(seq);
         }
-        let rows: Vec<u32> = (0..ids.len() as u32).collect();
-        self.step.refill(b, tokens, &positions, &rows)?;
-        self.fit(b, model, ids.len(), ids.len())?;
         let (step, cache, paths, ws, z) = (&self.step, &mut self.cache, &self.paths, &mut self.ws, &mut self.z);
         b.together(|| {
             model.layers(b, ws, &step.ids, &step.positions, |layer, a| {
