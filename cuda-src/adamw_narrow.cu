@@ -3,7 +3,8 @@
 //   no fused products, so that the bits are the CPU's
 //   x is stored as the upper half of bits(x) + r, r sixteen bits of kernel::rounding::Dither: up as often as x is on its way up
 // Shapes: n numbers, any n; aligned to 16 bytes.  Grid: blocks of 256 threads, 8 numbers a thread: what one counter has bits for.
-// Bytes a number: 6 sizeof T + 4, which is the ideal: each is touched once.  Deterministic: no sums.
+// Bytes a number: 6 sizeof T + 4, which is the ideal: each is touched once.  Moved: 1.25 times that in bf16, since a thread's eight gradients
+// are two loads of 16 bytes whose neighbours' lie 32 apart.  Deterministic: no sums.
 #include "philox.cuh"
 
 struct Constants {
