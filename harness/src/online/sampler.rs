@@ -23,8 +23,12 @@ impl<B: Device> Sampler<B> {
         Ok(Self { model })
     }
 
-    /// Takes the policy's parameters over, one at a time: once a generation. Errors: the device's.
+    /// Takes the policy's parameters over: once a generation. Errors: the device's.
     pub fn follow(&mut self, b: &B, policy: &Learner<B>) -> Result<&Model<B>> {
+        if let Some(masters) = policy.masters() {
+            self.model.prepare(b, masters);
+            return Ok(&self.model);
+        }
         let shapes: Vec<_> = self.model.specs.iter().map(|spec| spec.shape).collect();
         for (i, (rows, cols)) in shapes.into_iter().enumerate() {
             let mut value = b.acc(rows, cols)?;
