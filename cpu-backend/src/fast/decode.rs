@@ -183,7 +183,7 @@ impl Decode for Cpu<T> {
         check_shape("logits", "h", h.shape(), (h.rows, hidden));
         check_shape("logits", "z", z.shape(), (h.rows, vocab));
         let target = Target::Acc(Out::new(&mut z.data));
-        linear(&self.engine, target, &h.data[..h.len()], &w.data);
+        linear(&self.engine, &[(target, &w.data)], &h.data[..h.len()]);
     }
 
     #[track_caller]

@@ -44,6 +44,9 @@ const TILES: usize = 4;
 /// Bytes of panels that the weights' gradient goes through for a tile of output rows: they stay in the second-level cache.
 const GROUP_BYTES: usize = 640 << 10;
 
+/// Layers that one call multiplies, at most: queries, keys and values.
+const MOST_LAYERS: usize = 3;
+
 /// Where the rows of a product go.
 #[derive(Clone, Copy)]
 pub(super) enum Target<'a, T> {
@@ -53,95 +56,139 @@ pub(super) enum Target<'a, T> {
     Acc(Out<'a, f32>),
 }
 
-/// y (rows, n) (+)= x (rows, k) w' + bias.
-pub(super) fn linear<T: Elem>(engine: &Engine, target: Target<'_, T>, x: &[T], w: &Weight<T>) {
-    if let Some(w) = w.as_int8() {
-        return int8::linear(engine, target, x, w);
+/// A layer of several that read the same input: where its rows go, and its matrix.
+pub(super) type Forward<'a, T> = (Target<'a, T>, &'a Weight<T>);
+
+/// y (rows, n) (+)= x (rows, k) w' + bias of each layer.
+pub(super) fn linear<T: Elem>(engine: &Engine, layers: &[Forward<'_, T>], x: &[T]) {
+    if let [(target, w)] = layers
+        && let Some(w) = w.as_int8()
+    {
+        return int8::linear(engine, *target, x, w);
     }
-    let Panels { rows: n, cols: k, .. } = w.layout();
+    if layers.iter().any(|(_, w)| w.as_int8().is_some()) {
+        return layers.chunks(1).for_each(|layer| linear(engine, layer, x));
+    }
+    let Some((_, first)) = layers.first() else { return };
+    let (k, len) = (first.layout().cols, first.layout().len());
     let rows = x.len().checked_div(k).unwrap_or(0);
-    let layout = w.layout();
-    let most = panel_bytes(engine.level) / (layout.len() * size_of::<T>()).max(1);
-    let pieces = Pieces::new(layout.count(), most, rows, engine);
+    let most = panel_bytes(engine.level) / (len * size_of::<T>()).max(1);
+    let counts = || layers.iter().map(|(_, w)| w.layout().count());
+    let pieces = Pieces::new(counts().sum(), most, rows, engine);
+    let panel = |i: usize| {
+        let (layer, panels) = parts(i..i + 1, counts()).next()?;
+        layers[layer].1.panels().get(panels.start * len..panels.end * len)
+    };
     let mut team = engine.team();
     team.run(pieces.number, &|item, scratch| {
-        let panels = pieces.range(item);
         // Threads take the pieces in turn, more or less.
         let next = item + engine.settings.threads;
         let next = (next < pieces.number).then(|| pieces.range(next).start);
-        forward(
-            engine.level,
-            target,
-            rows,
-            x,
-            k,
-            w.panels(),
-            layout,
-            n,
-            panels,
-            next,
-            scratch,
-        );
+        let after = next.and_then(panel).unwrap_or_default();
+        forward(engine.level, layers, pieces.range(item), rows, x, k, after, scratch);
     });
 }
 
-/// dx (rows, k) (+)= dy (rows, n) w.
-pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, dy: &[T], w: &Weight<T>) {
-    let layout = w.layout();
-    let rows = dy.len().checked_div(layout.rows).unwrap_or(0);
-    let width = layout.width;
-    let count = layout.cols.div_ceil(width);
-    let most = panel_bytes(engine.level) / (width * layout.rows * size_of::<T>()).max(1);
-    let pieces = Pieces::new(count, most, rows, engine);
+/// A layer of several that read the same input: its output's cotangent, and its matrix.
+pub(super) type Backward<'a, T> = (&'a [T], &'a Weight<T>);
+
+/// dx (rows, k) (+)= sum over layers of dy (rows, n) w.
+pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, layers: &[Backward<'_, T>]) {
+    let Some((dy, w)) = layers.first() else { return };
+    let Panels {
+        rows: n, cols, width, ..
+    } = w.layout();
+    let rows = dy.len().checked_div(n).unwrap_or(0);
+    let outputs: usize = layers.iter().map(|(_, w)| w.layout().rows).sum();
+    let most = panel_bytes(engine.level) / (width * outputs * size_of::<T>()).max(1);
+    let pieces = Pieces::new(cols.div_ceil(width), most, rows, engine);
     let mut team = engine.team();
     team.run(pieces.number, &|item, scratch| {
-        let panels = pieces.range(item);
-        backward(engine.level, target, rows, dy, w.panels(), layout, panels, scratch);
+        backward(engine.level, target, rows, layers, pieces.range(item), scratch);
     });
+}
+
+/// Of things that stand one after the other, so many of each kind: which of `range` are of which kind, counted from the kind's first.
+fn parts(range: Range<usize>, counts: impl Iterator<Item = usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let starts = counts.scan(0, |end, count| {
+        let start = *end;
+        *end += count;
+        Some((start, count))
+    });
+    starts.enumerate().filter_map(move |(kind, (start, count))| {
+        let mine = range.start.max(start)..range.end.min(start + count);
+        (!mine.is_empty()).then(|| (kind, mine.start - start..mine.end - start))
+    })
 }
 
 /// Rows from which on they are not read in no time.
 const MANY: usize = 64;
 
-/// `count` panels cut into pieces of work that differ by one at most.
+/// Panels in a piece of work, at least: it reads all rows, whatever it multiplies them by.
+const LEAST: usize = 2;
+
+/// `count` panels cut into pieces of work, each a part of what is left: large ones first, so that rows are read again seldom, small ones at the end,
+/// where a thread whose core is slower (another machine's thread may share it) would keep the others waiting.
 #[derive(Clone, Copy)]
 pub(super) struct Pieces {
     count: usize,
+    most: usize,
+    /// The part of what is left: one of so many.
+    part: usize,
     pub number: usize,
 }
 
 impl Pieces {
-    /// Pieces of at most `most`, as many for every thread. Each goes through `rows` rows.
+    /// Pieces of at most `most`. Each goes through `rows` rows.
     pub fn new(count: usize, most: usize, rows: usize, engine: &Engine) -> Self {
-        let threads = engine.settings.threads;
         // Where products take little time, the rows that every piece reads again weigh more than an even end.
         let each = if engine.level.isa() == Isa::Amx && rows > MANY {
             2
         } else {
             4
         };
-        let number = count.div_ceil(most.max(1)).max(each * threads);
-        Self {
+        let mut pieces = Self {
             count,
-            number: number.next_multiple_of(threads).min(count),
+            most: most.max(1),
+            part: each * engine.settings.threads,
+            number: 0,
+        };
+        let mut start = 0;
+        while start < count {
+            start = pieces.end(start);
+            pieces.number += 1;
         }
+        pieces
+    }
+
+    /// Where the piece that begins at `start` ends.
+    fn end(self, start: usize) -> usize {
+        let left = self.count - start;
+        start + left.div_ceil(self.part).max(LEAST).min(self.most).min(left)
     }
 
     pub fn range(self, i: usize) -> Range<usize> {
-        i * self.count / self.number..(i + 1) * self.count / self.number
+        let start = (0..i).fold(0, |start, _| self.end(start));
+        start..self.end(start)
     }
 }
 
-/// dw (out, in) += dy' x, db (out) += sum dy.
-pub(super) fn linear_bwd_w<T: Elem>(
+/// A layer of several that read the same input: its matrix's gradient (n, k), that of its bias, its output's cotangent, n.
+pub(super) struct Gradient<'a, T> {
+    pub dw: &'a mut [f32],
+    pub db: Option<&'a mut [f32]>,
+    pub dy: &'a [T],
+    pub n: usize,
+}
+
+/// dw (n, k) += dy' x, db (n) += sum dy of each layer.
+pub(super) fn linear_bwd_w<T: Elem, const L: usize>(
     engine: &Engine,
-    dw: &mut [f32],
-    db: Option<&mut [f32]>,
-    dy: &[T],
+    mut layers: [Gradient<'_, T>; L],
     x: &[T],
-    (n, k): (usize, usize),
+    k: usize,
 ) {
-    if n == 0 || k == 0 {
+    if k == 0 {
         return;
     }
     let level = engine.level;
@@ -149,7 +196,8 @@ pub(super) fn linear_bwd_w<T: Elem>(
     let rows = x.len() / k;
     let mut team = engine.team();
     let team = &mut *team;
-    if let Some(db) = db {
+    for &mut Gradient { ref mut db, dy, n, .. } in &mut layers {
+        let Some(db) = db else { continue };
         let db = Out::new(db);
         team.pool.run(n.div_ceil(width), &|item, _| {
             let columns = item * width..((item + 1) * width).min(n);
@@ -158,7 +206,8 @@ pub(super) fn linear_bwd_w<T: Elem>(
             sum_rows(level, db, dy, n, columns.start);
         });
     }
-    let dw = Out::new(dw);
+    let layers = layers.map(|layer| (Out::new(layer.dw), layer.dy, layer.n));
+    let counts = || layers.iter().map(|(.., n)| n.div_ceil(height));
     let panels = k.div_ceil(width);
     for first in (0..rows).step_by(ROW_BLOCK) {
         let block = first..(first + ROW_BLOCK).min(rows);
@@ -166,18 +215,21 @@ pub(super) fn linear_bwd_w<T: Elem>(
         let panel = 4 * width * block.len().next_multiple_of(2);
         let packed = team.rooms.a.get::<u8>(panels * panel);
         let out = Out::new(packed);
-        let (x, dy) = (&x[block.start * k..block.end * k], &dy[block.start * n..block.end * n]);
+        let x = &x[block.start * k..block.end * k];
         team.pool.run(panels, &|p, _| {
             // SAFETY: each item has a panel of its own.
             let dst = unsafe { out.slice(p * panel, panel) };
             pack(level, dst, x, k, block.len(), p * width, width);
         });
         let packed = &*packed;
-        let pieces = Pieces::new(n.div_ceil(height), TILES, block.len(), engine);
+        let pieces = Pieces::new(counts().sum(), TILES, block.len(), engine);
         team.pool.run(pieces.number, &|item, scratch| {
-            let tiles = pieces.range(item);
-            let outputs = tiles.start * height..(tiles.end * height).min(n);
-            gradient(level, dw, dy, block.len(), n, k, outputs, packed, panel, scratch);
+            for (layer, tiles) in parts(pieces.range(item), counts()) {
+                let (dw, dy, n) = layers[layer];
+                let dy = &dy[block.start * n..block.end * n];
+                let outputs = tiles.start * height..(tiles.end * height).min(n);
+                gradient(level, dw, dy, block.len(), n, k, outputs, packed, panel, scratch);
+            }
         });
     }
 }
@@ -232,44 +284,6 @@ pub(super) fn finish<S: Simd, T: Elem>(
     }
 }
 
-/// Rows of x times panels of `size` units: each tile of rows by all panels, so that its rows stay in the nearest cache. `after` is the panel that
-/// this thread is going to need next, or nothing.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn rows_by_panels<S: Simd, T: Elem>(
-    s: S,
-    target: Target<'_, T>,
-    rows: usize,
-    x: &[T],
-    k: usize,
-    packed: &[<T::Mac<S> as Mac<S, T>>::X],
-    size: usize,
-    n: usize,
-    panels: Range<usize>,
-    after: &[<T::Mac<S> as Mac<S, T>>::X],
-    widened: &mut [f32],
-) {
-    type M<S, T> = <T as Elem>::Mac<S>;
-    let tile = &mut Tile::new().0;
-    for (first, height) in tiles(rows, S::MR) {
-        let x = &x[first * k..(first + height) * k];
-        let lhs = left::<S, T>(s, x, k, widened);
-        for (i, p) in panels.clone().enumerate() {
-            let panel = &packed[i * size..(i + 1) * size];
-            let ahead = match (first, i + 1 < panels.len()) {
-                (0, true) => &packed[(i + 1) * size..(i + 2) * size],
-                (0, false) => after,
-                _ => &[],
-            };
-            // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
-            unsafe {
-                M::<S, T>::product_ahead(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, ahead);
-            }
-            finish(s, target, tile, (first, height), p * S::NR, n);
-        }
-    }
-}
-
 /// Rows of x as the left operand: where they lie, or widened.
 #[inline(always)]
 pub(super) fn left<S: Simd, T: Elem>(s: S, x: &[T], k: usize, widened: &mut [f32]) -> Lhs {
@@ -306,36 +320,97 @@ pub(super) fn right<'a, S: Simd, T: Elem>(
 }
 
 kernels! {
+    /// Rows of x times these panels of the layers: each tile of rows by all panels, so that its rows stay in the nearest cache. `after` is the panel
+    /// that this thread is going to need next, or nothing.
     fn forward<T>(
-        s, target: Target<'_, T>, rows: usize, x: &[T], k: usize, w: &[T], layout: Panels, n: usize,
-        panels: Range<usize>, next: Option<usize>, scratch: &mut Scratch,
+        s, layers: &[Forward<'_, T>], panels: Range<usize>, rows: usize, x: &[T], k: usize, after: &[T],
+        scratch: &mut Scratch,
     ) {
-        let len = layout.len();
+        type M<S, T> = <T as Elem>::Mac<S>;
         let Scratch { a, b, .. } = scratch;
-        let after = match next {
-            Some(p) if <T::Mac<S> as Mac<S, T>>::DIRECT => bytemuck::cast_slice(&w[p * len..(p + 1) * len]),
-            _ => &[],
-        };
-        let w = &w[panels.start * len..panels.end * len];
-        let packed = right::<S, T>(s, w, b.get(if T::BF16 { w.len() } else { 0 }));
-        let size = S::NR * <T::Mac<S> as Mac<S, T>>::steps(k);
         let widened = a.get(if T::BF16 { S::MR * k } else { 0 });
-        rows_by_panels(s, target, rows, x, k, packed, size, n, panels, after, widened);
+        let counts = || layers.iter().map(|(_, w)| w.layout().count());
+        // What is multiplied where it lies asks for the panel after it.
+        let after: &[<M<S, T> as Mac<S, T>>::X] = if M::<S, T>::DIRECT { bytemuck::cast_slice(after) } else { &[] };
+        let size = S::NR * M::<S, T>::steps(k);
+        let mut rest = b.get(if T::BF16 && !M::<S, T>::DIRECT { panels.len() * size } else { 0 });
+        let mut all = [const { None }; MOST_LAYERS];
+        for ((layer, panels), place) in parts(panels, counts()).zip(&mut all) {
+            let (target, w) = layers[layer];
+            let mine = &w.panels()[panels.start * w.layout().len()..panels.end * w.layout().len()];
+            let (room, others) = core::mem::take(&mut rest).split_at_mut(if M::<S, T>::DIRECT { 0 } else { mine.len() });
+            rest = others;
+            *place = Some((target, right::<S, T>(s, mine, room), w.layout().rows, panels));
+        }
+        let tile = &mut Tile::new().0;
+        for (first, height) in tiles(rows, S::MR) {
+            let x = &x[first * k..(first + height) * k];
+            let lhs = left::<S, T>(s, x, k, widened);
+            for (i, part) in all.iter().enumerate() {
+                let Some((target, packed, n, panels)) = part else { break };
+                for (panel, p) in packed.chunks_exact(size.max(1)).zip(panels.clone()) {
+                    let following = packed.get((p + 1 - panels.start) * size..(p + 2 - panels.start) * size);
+                    let ahead = match (first, following, all.get(i + 1)) {
+                        (0, Some(following), _) => following,
+                        (0, None, Some(Some((_, packed, ..)))) => &packed[..size],
+                        (0, None, _) => after,
+                        _ => &[],
+                    };
+                    // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
+                    unsafe {
+                        M::<S, T>::product_ahead(s, tile.as_mut_ptr(), S::NR, height, lhs, panel.as_ptr(), k, ahead);
+                    }
+                    finish(s, *target, tile, (first, height), p * S::NR, *n);
+                }
+            }
+        }
     }
 
+    /// Rows of dy times the panels' worth of each transposed matrix, the layers' sums in one chain.
     fn backward<T>(
-        s, target: Target<'_, T>, rows: usize, dy: &[T], w: &[T], layout: Panels,
-        panels: Range<usize>, scratch: &mut Scratch,
+        s, target: Target<'_, T>, rows: usize, layers: &[Backward<'_, T>], panels: Range<usize>, scratch: &mut Scratch,
     ) {
-        let k = layout.rows;
-        let size = transposed_len::<S, T>(k);
+        type M<S, T> = <T as Elem>::Mac<S>;
         let Scratch { a, b, .. } = scratch;
-        let packed = b.get(panels.len() * size);
-        for (p, dst) in panels.clone().zip(packed.chunks_exact_mut(size.max(1))) {
-            transpose(s, dst, w, layout, p * S::NR..((p + 1) * S::NR).min(layout.cols), 0..k);
+        let sizes = || layers.iter().map(|(_, w)| transposed_len::<S, T>(w.layout().rows));
+        let all = b.get(panels.len() * sizes().sum::<usize>());
+        let mut rest = &mut *all;
+        for (&(_, w), size) in layers.iter().zip(sizes()) {
+            let (packed, others) = rest.split_at_mut(panels.len() * size);
+            rest = others;
+            let layout = w.layout();
+            for (p, dst) in panels.clone().zip(packed.chunks_exact_mut(size.max(1))) {
+                transpose(s, dst, w.panels(), layout, p * S::NR..((p + 1) * S::NR).min(layout.cols), 0..layout.rows);
+            }
         }
-        let widened = a.get(if T::BF16 { S::MR * k } else { 0 });
-        rows_by_panels(s, target, rows, dy, k, packed, size, layout.cols, panels, &[], widened);
+        let columns = layers[0].1.layout().cols;
+        let widest = layers.iter().map(|(_, w)| w.layout().rows).sum::<usize>();
+        let widened = a.get(if T::BF16 { S::MR * widest } else { 0 });
+        let tile = &mut Tile::new().0;
+        for (first, height) in tiles(rows, S::MR) {
+            let mut lhs = [Lhs::packed::<T>(&[], 0); MOST_LAYERS];
+            let mut rest = &mut widened[..];
+            for (lhs, &(dy, w)) in lhs.iter_mut().zip(layers) {
+                let n = w.layout().rows;
+                let (room, others) = rest.split_at_mut(if T::BF16 { S::MR * n } else { 0 });
+                rest = others;
+                *lhs = left::<S, T>(s, &dy[first * n..(first + height) * n], n, room);
+            }
+            for (i, p) in panels.clone().enumerate() {
+                let (mut packed, mut start) = (&*all, Start::Zero);
+                for ((&(_, w), size), lhs) in layers.iter().zip(sizes()).zip(lhs) {
+                    let panel = &packed[i * size..(i + 1) * size];
+                    packed = &packed[panels.len() * size..];
+                    // SAFETY: dy has `height` rows of as many numbers as the matrix, so has the panel of NR; the tile MR x NR.
+                    unsafe {
+                        let c = tile.as_mut_ptr();
+                        M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), w.layout().rows, start);
+                    }
+                    start = Start::Output;
+                }
+                finish(s, target, tile, (first, height), p * S::NR, columns);
+            }
+        }
     }
 
     pub(super) fn pack<T>(_s, dst: &mut [u8], x: &[T], stride: usize, k: usize, first: usize, width: usize) {

@@ -1,6 +1,7 @@
 //! `Ops`: shapes are checked here, the work is done in the modules beside.
-use kernel::backend::{HeadCotangent, HeadOut, Heads, Ops, Qkv, QkvMut};
+use kernel::backend::{HeadCotangent, HeadOut, Heads, Layer, Ops, Qkv, QkvMut};
 use kernel::mat::{Accum, Direction, Mat, check_shape};
+use kernel::params::Linear;
 
 use super::attention::attention;
 use super::attention_bwd::attention_bwd;
@@ -8,7 +9,7 @@ use super::buffer::Buffer;
 use super::elem::{Elem, for_each_element};
 use super::head::head;
 use super::head_bwd::head_bwd;
-use super::linear::{Target, linear, linear_bwd_w, linear_bwd_x};
+use super::linear::{Backward, Forward, Gradient, Target, linear, linear_bwd_w, linear_bwd_x};
 use super::out::Out;
 use super::rows;
 use super::tree::Tree;
@@ -197,37 +198,36 @@ impl Ops for Cpu<T> {
 
     #[track_caller]
     fn linear(&self, y: &mut Buf<T>, x: &Buf<T>, w: &Mat<Weight<T>>, bias: Option<&Buf<T>>, accum: Accum) {
-        let (n, k) = shape(w);
-        check_shape("linear", "x", x.shape(), (x.rows, k));
-        check_shape("linear", "y", y.shape(), (x.rows, n));
-        if let Some(bias) = bias {
-            check_shape("linear", "bias", bias.shape(), (1, n));
-        }
-        let bias = bias.map(|b| &b.data[..n]);
-        let target = Target::Buf(Out::new(&mut y.data), bias, accum);
-        linear(&self.engine, target, &x.data[..x.len()], &w.data);
+        linear(&self.engine, &[forward(y, x, w, bias, accum)], &x.data[..x.len()]);
+    }
+
+    #[track_caller]
+    fn linear_each<const L: usize>(&self, layers: [(&mut Buf<T>, &Layer<Self>); L], x: &Buf<T>) {
+        let layers = layers.map(|(y, layer)| forward(y, x, &layer.weight, layer.bias.as_ref(), Accum::Replace));
+        linear(&self.engine, &layers, &x.data[..x.len()]);
     }
 
     #[track_caller]
     fn linear_bwd_x(&self, dx: &mut Buf<T>, dy: &Buf<T>, w: &Mat<Weight<T>>, accum: Accum) {
-        let (n, k) = shape(w);
-        check_shape("linear_bwd_x", "dy", dy.shape(), (dy.rows, n));
-        check_shape("linear_bwd_x", "dx", dx.shape(), (dy.rows, k));
-        let target = Target::Buf(Out::new(&mut dx.data), None, accum);
-        linear_bwd_x(&self.engine, target, &dy.data[..dy.len()], &w.data);
+        let layer = backward(dx, dy, w);
+        linear_bwd_x(&self.engine, Target::Buf(Out::new(&mut dx.data), None, accum), &[layer]);
+    }
+
+    #[track_caller]
+    fn linear_each_bwd_x<const L: usize>(&self, dx: &mut Buf<T>, layers: [(&Buf<T>, &Mat<Weight<T>>); L]) {
+        let layers = layers.map(|(dy, w)| backward(dx, dy, w));
+        linear_bwd_x(&self.engine, Target::Buf(Out::new(&mut dx.data), None, Accum::Replace), &layers);
     }
 
     #[track_caller]
     fn linear_bwd_w(&self, dw: &mut Acc, db: Option<&mut Acc>, dy: &Buf<T>, x: &Buf<T>) {
-        let (n, k) = dw.shape();
-        check_shape("linear_bwd_w", "dy", dy.shape(), (x.rows, n));
-        check_shape("linear_bwd_w", "x", x.shape(), (x.rows, k));
-        if let Some(db) = &db {
-            check_shape("linear_bwd_w", "db", db.shape(), (1, n));
-        }
-        let db = db.map(|db| &mut db.data[..n]);
-        let (dy, x) = (&dy.data[..dy.len()], &x.data[..x.len()]);
-        linear_bwd_w(&self.engine, &mut dw.data[..n * k], db, dy, x, (n, k));
+        linear_bwd_w(&self.engine, [gradient(dw, db, dy, x)], &x.data[..x.len()], x.cols);
+    }
+
+    #[track_caller]
+    fn linear_each_bwd_w<const L: usize>(&self, layers: [(&mut Linear<Acc>, &Buf<T>); L], x: &Buf<T>) {
+        let layers = layers.map(|(grad, dy)| gradient(&mut grad.weight, grad.bias.as_mut(), dy, x));
+        linear_bwd_w(&self.engine, layers, &x.data[..x.len()], x.cols);
     }
 
     #[track_caller]
@@ -304,28 +304,21 @@ impl Ops for Cpu<T> {
 
     #[track_caller]
     fn swiglu_bwd(&self, d_gate: &mut Buf<T>, d_up: &mut Buf<T>, dy: &Buf<T>, gate: &Buf<T>, up: &Buf<T>) {
-        let shapes = [
-            ("d_gate", d_gate.shape()),
-            ("d_up", d_up.shape()),
-            ("dy", dy.shape()),
-            ("up", up.shape()),
-        ];
-        for (what, shape) in shapes {
-            check_shape("swiglu_bwd", what, shape, gate.shape());
-        }
-        let level = self.engine.level;
-        let (d_gate, d_up) = (Out::new(&mut d_gate.data[..]), Out::new(&mut d_up.data[..]));
-        self.chunks(gate.len(), |range| {
-            // SAFETY: each item has a range of its own.
-            let (d_gate, d_up) = unsafe {
-                (
-                    d_gate.slice(range.start, range.len()),
-                    d_up.slice(range.start, range.len()),
-                )
-            };
-            let [dy, gate, up] = [dy, gate, up].map(|x| &x.data[range.clone()]);
-            rows::swiglu_bwd(level, d_gate, d_up, dy, gate, up);
-        });
+        swiglu_bwd(self, None, [d_gate, d_up], dy, gate, up);
+    }
+
+    #[track_caller]
+    fn swiglu_fwd_bwd(
+        &self,
+        y: &mut Buf<T>,
+        d_gate: &mut Buf<T>,
+        d_up: &mut Buf<T>,
+        dy: &Buf<T>,
+        gate: &Buf<T>,
+        up: &Buf<T>,
+    ) {
+        check_shape("swiglu_fwd_bwd", "y", y.shape(), gate.shape());
+        swiglu_bwd(self, Some(y), [d_gate, d_up], dy, gate, up);
     }
 
     #[track_caller]
@@ -388,6 +381,84 @@ impl Ops for Cpu<T> {
         );
     }
 }
+}
+
+/// The cotangents, and y where it is asked for.
+#[track_caller]
+fn swiglu_bwd<T: Elem>(
+    b: &Cpu<T>,
+    y: Option<&mut Buf<T>>,
+    [d_gate, d_up]: [&mut Buf<T>; 2],
+    dy: &Buf<T>,
+    gate: &Buf<T>,
+    up: &Buf<T>,
+) {
+    let shapes = [
+        ("d_gate", d_gate.shape()),
+        ("d_up", d_up.shape()),
+        ("dy", dy.shape()),
+        ("up", up.shape()),
+    ];
+    for (what, shape) in shapes {
+        check_shape("swiglu_bwd", what, shape, gate.shape());
+    }
+    let y = y.map(|y| Out::new(&mut y.data[..]));
+    let (d_gate, d_up) = (Out::new(&mut d_gate.data[..]), Out::new(&mut d_up.data[..]));
+    b.chunks(gate.len(), |range| {
+        // SAFETY: each item has a range of its own.
+        let (y, [d_gate, d_up]) = unsafe {
+            let n = range.len();
+            (
+                y.map(|y| y.slice(range.start, n)),
+                [d_gate, d_up].map(|d| d.slice(range.start, n)),
+            )
+        };
+        let [dy, gate, up] = [dy, gate, up].map(|x| &x.data[range.clone()]);
+        rows::swiglu_bwd(b.engine.level, y, d_gate, d_up, dy, gate, up);
+    });
+}
+
+/// One layer of a product's, its shapes checked.
+#[track_caller]
+fn forward<'a, T: Elem>(
+    y: &'a mut Buf<T>,
+    x: &Buf<T>,
+    w: &'a Mat<Weight<T>>,
+    bias: Option<&'a Buf<T>>,
+    accum: Accum,
+) -> Forward<'a, T> {
+    let (n, k) = shape(w);
+    check_shape("linear", "x", x.shape(), (x.rows, k));
+    check_shape("linear", "y", y.shape(), (x.rows, n));
+    if let Some(bias) = bias {
+        check_shape("linear", "bias", bias.shape(), (1, n));
+    }
+    let bias = bias.map(|b| &b.data[..n]);
+    (Target::Buf(Out::new(&mut y.data), bias, accum), &w.data)
+}
+
+#[track_caller]
+fn backward<'a, T: Elem>(dx: &Buf<T>, dy: &'a Buf<T>, w: &'a Mat<Weight<T>>) -> Backward<'a, T> {
+    let (n, k) = shape(w);
+    check_shape("linear_bwd_x", "dy", dy.shape(), (dx.rows, n));
+    check_shape("linear_bwd_x", "dx", dx.shape(), (dx.rows, k));
+    (&dy.data[..dy.len()], &w.data)
+}
+
+#[track_caller]
+fn gradient<'a, T: Elem>(dw: &'a mut Acc, db: Option<&'a mut Acc>, dy: &'a Buf<T>, x: &Buf<T>) -> Gradient<'a, T> {
+    let (n, k) = dw.shape();
+    check_shape("linear_bwd_w", "dy", dy.shape(), (x.rows, n));
+    check_shape("linear_bwd_w", "x", x.shape(), (x.rows, k));
+    if let Some(db) = &db {
+        check_shape("linear_bwd_w", "db", db.shape(), (1, n));
+    }
+    Gradient {
+        dw: &mut dw.data[..n * k],
+        db: db.map(|db| &mut db.data[..n]),
+        dy: &dy.data[..dy.len()],
+        n,
+    }
 }
 
 #[track_caller]

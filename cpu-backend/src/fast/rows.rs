@@ -101,16 +101,22 @@ kernels! {
         }
     }
 
-    /// With q = sigmoid(gate): d_gate = dy up q (1 + gate (1 - q)), d_up = dy gate q.
-    pub(super) fn swiglu_bwd<T>(s, d_gate: &mut [T], d_up: &mut [T], dy: &[T], gate: &[T], up: &[T]) {
+    /// With q = sigmoid(gate): d_gate = dy up q (1 + gate (1 - q)), d_up = dy gate q; and where there is a y, what `swiglu` makes.
+    pub(super) fn swiglu_bwd<T>(
+        s, y: Option<&mut [T]>, d_gate: &mut [T], d_up: &mut [T], dy: &[T], gate: &[T], up: &[T],
+    ) {
         let n = dy.len();
         let one = s.splat(1.0);
+        let mut y = y;
         for i in (0..n).step_by(S::LANES) {
             let (g, u, dy) = (get(s, &gate[i..n]), get(s, &up[i..n]), get(s, &dy[i..n]));
             let q = sigmoid(s, g);
-            let slope = s.mul(q, s.fma(g, s.sub(one, q), one));
+            let (slope, silu) = (s.mul(q, s.fma(g, s.sub(one, q), one)), s.mul(g, q));
+            if let Some(y) = &mut y {
+                put(s, &mut y[i..], s.mul(silu, u));
+            }
             put(s, &mut d_gate[i..], s.mul(s.mul(dy, u), slope));
-            put(s, &mut d_up[i..], s.mul(dy, s.mul(g, q)));
+            put(s, &mut d_up[i..], s.mul(dy, silu));
         }
     }
 

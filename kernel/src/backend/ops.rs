@@ -1,6 +1,7 @@
 //! The operations of a transformer, forward and backward.
 use super::Memory;
 use crate::mat::{Accum, Direction, Mat};
+use crate::params::Linear;
 
 /// Sizes of multi-head attention: H query heads share K key heads in groups of H / K, each D wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,9 @@ pub struct HeadCotangent<'a, T> {
     pub entropy: &'a Mat<T>,
 }
 
+/// A linear layer of a device.
+pub type Layer<B> = Linear<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
+
 /// The operations of a transformer. Shapes: N rows, C hidden, F intermediate, V vocabulary, P predictions.
 pub trait Ops: Memory {
     /// y (N, C): `y_i = table[ids_i]`. Every id is below V (the batch's constructor is given V and checks).
@@ -118,6 +122,36 @@ pub trait Ops: Memory {
         x: &Mat<Self::Buf>,
     );
 
+    /// y_i (N, out_i) = x (N, in) w_i' + bias_i of layers that read the same x. Each y_i has the bits of [`Ops::linear`]; a device may make them
+    /// together.
+    fn linear_each<const L: usize>(&self, layers: [(&mut Mat<Self::Buf>, &Layer<Self>); L], x: &Mat<Self::Buf>) {
+        for (y, layer) in layers {
+            self.linear(y, x, &layer.weight, layer.bias.as_ref(), Accum::Replace);
+        }
+    }
+    /// dx (N, in) = sum_i dy_i (N, out_i) w_i: the cotangent of what [`Ops::linear_each`] reads. A device may round dx once, or after every layer.
+    fn linear_each_bwd_x<const L: usize>(
+        &self,
+        dx: &mut Mat<Self::Buf>,
+        layers: [(&Mat<Self::Buf>, &Mat<Self::Weight>); L],
+    ) {
+        let mut accum = Accum::Replace;
+        for (dy, w) in layers {
+            self.linear_bwd_x(dx, dy, w, accum);
+            accum = Accum::Add;
+        }
+    }
+    /// dw_i (out_i, in) += dy_i' x and db_i (1, out_i) += sum_n dy_i, with the bits of [`Ops::linear_bwd_w`].
+    fn linear_each_bwd_w<const L: usize>(
+        &self,
+        layers: [(&mut Linear<Mat<Self::Acc>>, &Mat<Self::Buf>); L],
+        x: &Mat<Self::Buf>,
+    ) {
+        for (grad, dy) in layers {
+            self.linear_bwd_w(&mut grad.weight, grad.bias.as_mut(), dy, x);
+        }
+    }
+
     /// Turns each head of x (N, heads D) in place: (a, b) = (x_i, x_{i + D/2}) becomes (a cos - b sin, b cos + a sin),
     /// the angle from `table` (positions, D), whose row is D/2 cosines, then D/2 sines.
     fn rope(
@@ -163,6 +197,21 @@ pub trait Ops: Memory {
         gate: &Mat<Self::Buf>,
         up: &Mat<Self::Buf>,
     );
+    /// [`Ops::swiglu`] and [`Ops::swiglu_bwd`], with the bits of each: for a backward pass that did not keep y. A device may go through gate and up
+    /// once.
+    #[allow(clippy::too_many_arguments)]
+    fn swiglu_fwd_bwd(
+        &self,
+        y: &mut Mat<Self::Buf>,
+        d_gate: &mut Mat<Self::Buf>,
+        d_up: &mut Mat<Self::Buf>,
+        dy: &Mat<Self::Buf>,
+        gate: &Mat<Self::Buf>,
+        up: &Mat<Self::Buf>,
+    ) {
+        self.swiglu(y, gate, up);
+        self.swiglu_bwd(d_gate, d_up, dy, gate, up);
+    }
 
     /// z = (h w') / temperature, h (P, C), w (V, C); log-softmax at the targets, entropy, log-sum-exp. Works in chunks
     /// of rows: (P, V) is never in memory at once.

@@ -3,7 +3,6 @@ use super::workspace::{Acts, Indices};
 use super::{Accs, Keep, Model, Workspace};
 use crate::backend::{HeadCotangent, Memory, Ops, Qkv, QkvMut};
 use crate::mat::{Accum, Direction, Mat};
-use crate::params::Layer;
 
 /// d loss / d score for each of the last batch's P predictions. An empty slice is zero.
 #[derive(Clone, Copy, Debug)]
@@ -76,14 +75,12 @@ impl<B: Ops> Model<B> {
             // In the forward pass this was the input of gate and up; the norm is cheaper to redo than to keep.
             b.rmsnorm(&mut ws.h, &mut a.rstd_mlp, &a.mid, &layer.mlp_norm, self.config.rms_eps);
             // In the forward pass this was out = mid + down(swiglu(gate, up)); dx is d out, and d mid through the residual.
-            b.swiglu(&mut ws.act, &a.gate, &a.up);
-            b.linear_bwd_w(&mut g.down.weight, g.down.bias.as_mut(), &k.dx, &ws.act);
             b.linear_bwd_x(&mut k.dact, &k.dx, &layer.down.weight, Accum::Replace);
-            b.swiglu_bwd(&mut k.dgate, &mut k.dup, &k.dact, &a.gate, &a.up);
-            b.linear_bwd_w(&mut g.gate.weight, g.gate.bias.as_mut(), &k.dgate, &ws.h);
-            b.linear_bwd_w(&mut g.up.weight, g.up.bias.as_mut(), &k.dup, &ws.h);
-            b.linear_bwd_x(&mut k.dh, &k.dgate, &layer.gate.weight, Accum::Replace);
-            b.linear_bwd_x(&mut k.dh, &k.dup, &layer.up.weight, Accum::Add);
+            b.swiglu_fwd_bwd(&mut ws.act, &mut k.dgate, &mut k.dup, &k.dact, &a.gate, &a.up);
+            b.linear_bwd_w(&mut g.down.weight, g.down.bias.as_mut(), &k.dx, &ws.act);
+            b.linear_each_bwd_w([(&mut g.gate, &k.dgate), (&mut g.up, &k.dup)], &ws.h);
+            let layers = [(&k.dgate, &layer.gate.weight), (&k.dup, &layer.up.weight)];
+            b.linear_each_bwd_x(&mut k.dh, layers);
             b.rmsnorm_bwd(
                 &mut k.dx,
                 &mut g.mlp_norm,
@@ -123,7 +120,13 @@ impl<B: Ops> Model<B> {
                 Direction::Inverse,
             );
             b.rmsnorm(&mut ws.h, &mut a.rstd_attn, x, &layer.attn_norm, self.config.rms_eps);
-            qkv_bwd(b, g, layer, &mut k.dh, [&k.dq, &k.dk, &k.dv], &ws.h);
+            b.linear_each_bwd_w([(&mut g.q, &k.dq), (&mut g.k, &k.dk), (&mut g.v, &k.dv)], &ws.h);
+            let layers = [
+                (&k.dq, &layer.q.weight),
+                (&k.dk, &layer.k.weight),
+                (&k.dv, &layer.v.weight),
+            ];
+            b.linear_each_bwd_x(&mut k.dh, layers);
             b.rmsnorm_bwd(
                 &mut k.dx,
                 &mut g.attn_norm,
@@ -162,29 +165,6 @@ impl<B: Ops> Model<B> {
             b.attention(&mut a.o, &mut a.lse, qkv, &idx.tree, heads);
         });
         a
-    }
-}
-
-type Layers<B> = Layer<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
-
-/// dh = dq Wq + dk Wk + dv Wv, and the three weights' gradients; h was their common input.
-fn qkv_bwd<B: Ops>(
-    b: &B,
-    g: &mut Layer<Mat<B::Acc>>,
-    layer: &Layers<B>,
-    dh: &mut Mat<B::Buf>,
-    [dq, dk, dv]: [&Mat<B::Buf>; 3],
-    h: &Mat<B::Buf>,
-) {
-    let mut accum = Accum::Replace;
-    for (g, w, d) in [
-        (&mut g.q, &layer.q, dq),
-        (&mut g.k, &layer.k, dk),
-        (&mut g.v, &layer.v, dv),
-    ] {
-        b.linear_bwd_w(&mut g.weight, g.bias.as_mut(), d, h);
-        b.linear_bwd_x(dh, d, &w.weight, accum);
-        accum = Accum::Add;
     }
 }
 

@@ -145,23 +145,14 @@ impl<B: Ops> Model<B> {
     ) {
         let (eps, d) = (self.config.rms_eps, self.config.head_dim);
         b.rmsnorm(h, &mut a.rstd_attn, x, &layer.attn_norm, eps);
-        b.linear(&mut a.q, h, &layer.q.weight, layer.q.bias.as_ref(), Accum::Replace);
-        b.linear(&mut a.k, h, &layer.k.weight, layer.k.bias.as_ref(), Accum::Replace);
-        b.linear(&mut a.v, h, &layer.v.weight, layer.v.bias.as_ref(), Accum::Replace);
+        b.linear_each([(&mut a.q, &layer.q), (&mut a.k, &layer.k), (&mut a.v, &layer.v)], h);
         b.rope(&mut a.q, &self.rope, positions, d, Direction::Forward);
         b.rope(&mut a.k, &self.rope, positions, d, Direction::Forward);
         attend(a);
         b.copy(&mut a.mid, x);
         b.linear(&mut a.mid, &a.o, &layer.o.weight, layer.o.bias.as_ref(), Accum::Add);
         b.rmsnorm(h, &mut a.rstd_mlp, &a.mid, &layer.mlp_norm, eps);
-        b.linear(
-            &mut a.gate,
-            h,
-            &layer.gate.weight,
-            layer.gate.bias.as_ref(),
-            Accum::Replace,
-        );
-        b.linear(&mut a.up, h, &layer.up.weight, layer.up.bias.as_ref(), Accum::Replace);
+        b.linear_each([(&mut a.gate, &layer.gate), (&mut a.up, &layer.up)], h);
     }
 }
 

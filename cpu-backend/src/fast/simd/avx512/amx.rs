@@ -488,6 +488,10 @@ fn pack_rows(dst: &mut [[bf16; 2]], src: &[bf16], stride: usize, k: usize, first
     let mut done = 0;
     if columns == ROWS {
         while 2 * (done + UNITS) <= k {
+            // The next rows lie where the machine does not look ahead by itself.
+            for row in 2 * (done + UNITS)..2 * (done + 2 * UNITS) {
+                _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_add(row * stride + first).cast());
+            }
             for half in [0, HEIGHT] {
                 let mut rows = [_mm512_setzero_ps(); UNITS];
                 for (i, row) in rows.iter_mut().enumerate() {
