@@ -19,7 +19,7 @@ use super::simd::{Simd, exp, kernels};
 use super::weight::Weight;
 
 /// Tokens in a block of the vocabulary.
-pub(super) const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 256;
 
 /// Rows whose partial sums are kept at a time, forward.
 pub(super) const ROWS: usize = 1024;
