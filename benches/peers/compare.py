@@ -10,7 +10,8 @@ the largest resident set of a process, as the kernel counts it when the process 
 and a row whose first side fails; the table says so, the rest goes on, and the exit status is 1. --list describes all
 rows. --small runs all at an eighth of the sizes, to see that it runs. How many cores other processes had meanwhile is
 measured too: above a few hundredths of one the numbers are not worth keeping, since threads that wait for each other
-at every operation, as OpenMP's do, lose more by it than others. What is the same on both sides:
+at every operation, as OpenMP's do, lose more by it than others. Other guests of the machine are seen by cores.py, which
+measures each core alone before and after every side. What is the same on both sides:
 
 - the rows of text are made of --data (every text in it, one after another), cut at exact numbers of tokens and read
   in file order; where both sides count tokens, other counts are an error;
@@ -33,6 +34,7 @@ import platform
 import resource
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -49,6 +51,20 @@ def others_seconds():
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own
 
 
+class Cores:
+    """cores.py, which waits between measurements."""
+
+    def __init__(self):
+        script = pathlib.Path(__file__).resolve().parent / "cores.py"
+        self.child = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.rates()
+
+    def rates(self):
+        self.child.stdin.write("\n")
+        self.child.stdin.flush()
+        return json.loads(self.child.stdout.readline())
+
+
 def measure(args, name, sides, failures):
     """All rounds of a row: side -> its results. A side that fails is left out from there on."""
     chosen = [side for side in sides if isinstance(side, int) or side.startswith("proximal")
@@ -56,6 +72,7 @@ def measure(args, name, sides, failures):
     found = {side: [] for side in chosen}
     for i in range(args.rounds):
         for side in list(found):
+            cores = [args.cores.rates()]
             begin, busy = time.time(), others_seconds()
             try:
                 result = sides[side]()
@@ -68,6 +85,7 @@ def measure(args, name, sides, failures):
                 continue
             took = time.time() - begin
             result["others"] = max(others_seconds() - busy, 0.0) / took
+            result["cores"] = cores + [args.cores.rates()]
             found[side].append(result)
             shown = f"{name}, round {i + 1}, {side}: {result['value']:.4g}, {result['peak']:.0f} MiB ({took:.0f} s, "
             print(shown + f"others had {result['others']:.2f} cores)", file=sys.stderr, flush=True)
@@ -112,9 +130,13 @@ def table_row(name, found, args):
 def remarks(name, found):
     """What belongs beside the numbers: how far the losses are apart, phases, rates."""
     yield f"{name}: others had {max(r['others'] for results in found.values() for r in results):.2f} cores at most"
+    # By core, before and after every side.
+    rates = zip(*(rates for results in found.values() for r in results for rates in r["cores"]))
+    shown = "; ".join(f"{min(r):.0f} - {statistics.median(r):.0f} - {max(r):.0f}" for r in rates)
+    yield f"{name}: one core's products of bf16 by PyTorch, core after core, before and after each side: {shown} GFLOP/s"
     for side, results in found.items():
         result = results[-1]
-        if "losses" in result and not side.startswith("proximal"):
+        if "losses" in result and isinstance(side, str) and not side.startswith("proximal"):
             ours = partner(side, found)
             apart = max(abs(a - b) / abs(b) for a, b in zip(found[ours][-1]["losses"], result["losses"]))
             yield f"{name}: losses of the steps, {ours} and {side}: at most {apart:.1e} of them apart"
@@ -235,7 +257,7 @@ def main():
     everything, failures = {"machine": machine(args), "rounds": args.rounds, "small": args.small, "rows": {}}, {}
     with tempfile.TemporaryDirectory(prefix="peers-") as work:
         args.work = pathlib.Path(work)
-        args.pieces = pieces(args)
+        args.pieces, args.cores = pieces(args), Cores()
         for name in args.chosen:
             try:
                 sides = (ROWS.get(name) or CURVES[name])[3](args)

@@ -69,6 +69,7 @@ pub(super) fn linear<T: Elem>(engine: &Engine, layers: &[Forward<'_, T>], x: &[T
     if layers.iter().any(|(_, w)| w.as_int8().is_some()) {
         return layers.chunks(1).for_each(|layer| linear(engine, layer, x));
     }
+    assert!(layers.len() <= MOST_LAYERS, "linear: {} layers at once", layers.len());
     let Some((_, first)) = layers.first() else { return };
     let (k, len) = (first.layout().cols, first.layout().len());
     let rows = x.len().checked_div(k).unwrap_or(0);
@@ -94,6 +95,11 @@ pub(super) type Backward<'a, T> = (&'a [T], &'a Weight<T>);
 
 /// dx (rows, k) (+)= sum over layers of dy (rows, n) w.
 pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, layers: &[Backward<'_, T>]) {
+    assert!(
+        layers.len() <= MOST_LAYERS,
+        "linear_bwd_x: {} layers at once",
+        layers.len()
+    );
     let Some((dy, w)) = layers.first() else { return };
     let Panels {
         rows: n, cols, width, ..

@@ -1,5 +1,5 @@
 //! `Ops`: shapes are checked here, the work is done in the modules beside.
-use kernel::backend::{HeadCotangent, HeadOut, Heads, Layer, Ops, Qkv, QkvMut};
+use kernel::backend::{HeadCotangent, HeadOut, Heads, LinearLayer, Ops, Qkv, QkvMut};
 use kernel::mat::{Accum, Direction, Mat, check_shape};
 use kernel::params::Linear;
 
@@ -202,7 +202,7 @@ impl Ops for Cpu<T> {
     }
 
     #[track_caller]
-    fn linear_each<const L: usize>(&self, layers: [(&mut Buf<T>, &Layer<Self>); L], x: &Buf<T>) {
+    fn linear_each<const L: usize>(&self, layers: [(&mut Buf<T>, &LinearLayer<Self>); L], x: &Buf<T>) {
         let layers = layers.map(|(y, layer)| forward(y, x, &layer.weight, layer.bias.as_ref(), Accum::Replace));
         linear(&self.engine, &layers, &x.data[..x.len()]);
     }

@@ -235,3 +235,6 @@ pub(super) struct Constants {
     pub root: f32,
     pub eps: f32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,7 +66,7 @@ pub struct HeadCotangent<'a, T> {
 }
 
 /// A linear layer of a device.
-pub type Layer<B> = Linear<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
+pub type LinearLayer<B> = Linear<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
 
 /// The operations of a transformer. Shapes: N rows, C hidden, F intermediate, V vocabulary, P predictions.
 pub trait Ops: Memory {
@@ -124,7 +124,7 @@ pub trait Ops: Memory {
 
     /// y_i (N, out_i) = x (N, in) w_i' + bias_i of layers that read the same x. Each y_i has the bits of [`Ops::linear`]; a device may make them
     /// together.
-    fn linear_each<const L: usize>(&self, layers: [(&mut Mat<Self::Buf>, &Layer<Self>); L], x: &Mat<Self::Buf>) {
+    fn linear_each<const L: usize>(&self, layers: [(&mut Mat<Self::Buf>, &LinearLayer<Self>); L], x: &Mat<Self::Buf>) {
         for (y, layer) in layers {
             self.linear(y, x, &layer.weight, layer.bias.as_ref(), Accum::Replace);
         }

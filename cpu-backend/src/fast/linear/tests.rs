@@ -1,5 +1,5 @@
 use half::bf16;
-use kernel::backend::{Decode, Layer, Memory, Ops};
+use kernel::backend::{Decode, LinearLayer, Memory, Ops};
 use kernel::mat::{Accum, Mat};
 use kernel::params::Linear;
 
@@ -48,10 +48,10 @@ struct Shared<const L: usize> {
 
 impl<const L: usize> Shared<L> {
     /// A layer's matrix and bias, and what its output and cotangent are at first.
-    fn layer<B: Backend>(&self, b: &B, i: usize) -> (Layer<B>, Mat<B::Buf>, Mat<B::Buf>) {
+    fn layer<B: Backend>(&self, b: &B, i: usize) -> (LinearLayer<B>, Mat<B::Buf>, Mat<B::Buf>) {
         let (n, k) = (self.outputs[i], self.inputs);
         let seed = 10 * (1 + i as u64);
-        let layer = Linear {
+        let layer: LinearLayer<B> = Linear {
             weight: weight(b, &numbers(seed, n * k), k),
             bias: (i != 1).then(|| buf(b, &numbers(seed + 1, n), n)),
         };

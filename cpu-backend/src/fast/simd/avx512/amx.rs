@@ -374,27 +374,41 @@ macro_rules! upper {
     };
 }
 
-/// As `upper`, with tmm2 and tmm3 for the rows from the seventeenth on, at `$lower`.
+/// As `upper`, with tmm2 and tmm3 for the rows from the seventeenth on, at `$lower`. A tile is loaded for the next step as soon as this one's last
+/// product has read its register: where another thread shares the core, products and loads take their turns, and in order.
 macro_rules! both {
     ($lhs:expr, $lower:expr, $panel:expr, $count:expr, $p:expr, $first:expr, $second:expr) => {
         asm!(
-            "2:",
             "tileloadd tmm4, [{a} + {row}]",
             "tileloaddt1 tmm6, [{b} + {panel_row}]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
             $first,
             "tileloaddt1 tmm7, [{b} + {panel_row} + 64]",
-            "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm5, [{lower} + {row}]",
-            "tdpbf16ps tmm2, tmm5, tmm6",
             $second,
-            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {n}",
+            "jz 3f",
+            "2:",
             "add {a}, {line}",
             "add {lower}, {line}",
             "add {b}, {tile}",
             "add {p}, {tile}",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row}]",
+            $first,
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloaddt1 tmm6, [{b} + {panel_row}]",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            $second,
+            "tileloaddt1 tmm7, [{b} + {panel_row} + 64]",
+            "tileloadd tmm5, [{lower} + {row}]",
             "dec {n}",
             "jnz 2b",
+            "3:",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
             a = inout(reg) $lhs.ptr => _, lower = inout(reg) $lower => _, row = in(reg) $lhs.row,
             b = inout(reg) $panel => _, panel_row = in(reg) PANEL_ROW,
             p = inout(reg) $p => _,
