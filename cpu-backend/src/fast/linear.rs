@@ -153,10 +153,12 @@ impl Pieces {
         } else {
             4
         };
+        let threads = engine.settings.threads;
         let mut pieces = Self {
             count,
             most: most.max(1),
-            part: each * engine.settings.threads,
+            // One thread has nobody to wait for.
+            part: if threads == 1 { 1 } else { each * threads },
             number: 0,
         };
         let mut start = 0;
@@ -356,11 +358,12 @@ kernels! {
                 let Some((target, packed, n, panels)) = part else { break };
                 for (panel, p) in packed.chunks_exact(size.max(1)).zip(panels.clone()) {
                     let following = packed.get((p + 1 - panels.start) * size..(p + 2 - panels.start) * size);
-                    let ahead = match (first, following, all.get(i + 1)) {
-                        (0, Some(following), _) => following,
-                        (0, None, Some(Some((_, packed, ..)))) => &packed[..size],
-                        (0, None, _) => after,
-                        _ => &[],
+                    let ahead = match (following, all.get(i + 1)) {
+                        // Panels that were widened are near, and after the first rows all are.
+                        _ if first > 0 || !M::<S, T>::DIRECT => &[],
+                        (Some(following), _) => following,
+                        (None, Some(Some((_, packed, ..)))) => &packed[..size],
+                        (None, _) => after,
                     };
                     // SAFETY: x has `height` rows of k numbers, the panel k of NR, the tile MR x NR.
                     unsafe {
