@@ -21,6 +21,6 @@ mod vector;
 
 pub use decode::{CacheShape, Decode, Paths, Span};
 pub use memory::Memory;
-pub use ops::{HeadCotangent, HeadOut, Heads, LinearLayer, Ops, Qkv, QkvMut};
+pub use ops::{Activations, HeadCotangent, HeadOut, Heads, LinearGrads, LinearLayer, Ops, Prepared, Qkv, QkvMut};
 pub use tangent::{Dual, HeadIn, Tangent};
 pub use vector::{AdamW, Vector};

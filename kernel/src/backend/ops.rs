@@ -65,6 +65,12 @@ pub struct HeadCotangent<'a, T> {
     pub entropy: &'a Mat<T>,
 }
 
+/// A device's activations.
+pub type Activations<B> = Mat<<B as Memory>::Buf>;
+/// A device's prepared matrix.
+pub type Prepared<B> = Mat<<B as Memory>::Weight>;
+/// Gradients of a linear layer.
+pub type LinearGrads<B> = Linear<Mat<<B as Memory>::Acc>>;
 /// A linear layer of a device.
 pub type LinearLayer<B> = Linear<Mat<<B as Memory>::Weight>, Mat<<B as Memory>::Buf>>;
 
@@ -124,7 +130,11 @@ pub trait Ops: Memory {
 
     /// y_i (N, out_i) = x (N, in) w_i' + bias_i of layers that read the same x. Each y_i has the bits of [`Ops::linear`]; a device may make them
     /// together.
-    fn linear_each<const L: usize>(&self, layers: [(&mut Mat<Self::Buf>, &LinearLayer<Self>); L], x: &Mat<Self::Buf>) {
+    fn linear_each<const L: usize>(
+        &self,
+        layers: [(&mut Activations<Self>, &LinearLayer<Self>); L],
+        x: &Mat<Self::Buf>,
+    ) {
         for (y, layer) in layers {
             self.linear(y, x, &layer.weight, layer.bias.as_ref(), Accum::Replace);
         }
@@ -133,7 +143,7 @@ pub trait Ops: Memory {
     fn linear_each_bwd_x<const L: usize>(
         &self,
         dx: &mut Mat<Self::Buf>,
-        layers: [(&Mat<Self::Buf>, &Mat<Self::Weight>); L],
+        layers: [(&Activations<Self>, &Prepared<Self>); L],
     ) {
         let mut accum = Accum::Replace;
         for (dy, w) in layers {
@@ -144,7 +154,7 @@ pub trait Ops: Memory {
     /// dw_i (out_i, in) += dy_i' x and db_i (1, out_i) += sum_n dy_i, with the bits of [`Ops::linear_bwd_w`].
     fn linear_each_bwd_w<const L: usize>(
         &self,
-        layers: [(&mut Linear<Mat<Self::Acc>>, &Mat<Self::Buf>); L],
+        layers: [(&mut LinearGrads<Self>, &Activations<Self>); L],
         x: &Mat<Self::Buf>,
     ) {
         for (grad, dy) in layers {

@@ -1,5 +1,4 @@
 use half::bf16;
-use kernel::backend::{Memory, Ops};
 
 use crate::Cpu;
 use crate::fast::tests::{Backend, buf, numbers, read_buf};
