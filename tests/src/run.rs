@@ -1,5 +1,7 @@
 //! How a case is called.
-use kernel::backend::{CacheShape, Dual, HeadCotangent, HeadIn, HeadOut, Heads, Memory, Paths, Qkv, QkvMut, Span};
+use kernel::backend::{
+    CacheShape, Dual, HeadCotangent, HeadIn, HeadOut, Heads, LinearGrads, LinearLayer, Memory, Paths, Qkv, QkvMut, Span,
+};
 use kernel::batch::Segment;
 use kernel::mat::{Mat, Use};
 use kernel::params::Part;
@@ -115,6 +117,45 @@ fn call<B: Backend>(
             let (dw, db) = out_acc.split_at_mut(1);
             b.linear_bwd_w(&mut dw[0], db.first_mut(), &buf[0], &buf[1]);
         }
+        Call::LinearEach => {
+            let values = |kind| case.inputs.iter().filter(move |x| x.kind == kind).map(|x| &x.value);
+            // Of three layers the second has no bias.
+            let mut biases = values(Kind::Buf).skip(1);
+            let layers: Vec<LinearLayer<B>> = values(Kind::Weight)
+                .enumerate()
+                .map(|(i, w)| LinearLayer::<B> {
+                    weight: device.weight(w, Use::Training),
+                    bias: (i != 1).then(|| device.input_buf(biases.next().expect("a bias for each layer but one"))),
+                })
+                .collect();
+            let ([y0, y1, y2], [l0, l1, l2]) = (out_buf, &layers[..]) else {
+                panic!("three layers")
+            };
+            b.linear_each([(y0, l0), (y1, l1), (y2, l2)], &buf[0]);
+        }
+        Call::LinearEachBwdX => {
+            let ([dy0, dy1, dy2], [w0, w1, w2]) = (buf, weight) else {
+                panic!("three layers")
+            };
+            b.linear_each_bwd_x(&mut out_buf[0], [(dy0, w0), (dy1, w1), (dy2, w2)]);
+        }
+        Call::LinearEachBwdW => {
+            let mut taken = out_acc
+                .iter_mut()
+                .map(|x| core::mem::replace(x, b.acc(1, 1).expect(fine)));
+            let mut take = || taken.next().expect("three gradients, two of biases");
+            let mut grads = [true, false, true].map(|bias| LinearGrads::<B> {
+                weight: take(),
+                bias: bias.then(&mut take),
+            });
+            drop(taken);
+            let ([g0, g1, g2], [x, dy0, dy1, dy2]) = (&mut grads, buf) else {
+                panic!("x, dy0, dy1, dy2")
+            };
+            b.linear_each_bwd_w([(g0, dy0), (g1, dy1), (g2, dy2)], x);
+            let back = grads.into_iter().flat_map(|g| core::iter::once(g.weight).chain(g.bias));
+            out_acc.iter_mut().zip(back).for_each(|(to, from)| *to = from);
+        }
         Call::Rope { head_dim, direction } => {
             b.copy(&mut out_buf[0], &buf[0]);
             b.rope(&mut out_buf[0], &acc[0], &index, *head_dim, *direction);
@@ -142,6 +183,12 @@ fn call<B: Backend>(
                 panic!("d_gate, d_up")
             };
             b.swiglu_bwd(d_gate, d_up, &buf[0], &buf[1], &buf[2]);
+        }
+        Call::SwigluFwdBwd => {
+            let [y, d_gate, d_up] = out_buf else {
+                panic!("y, d_gate, d_up")
+            };
+            b.swiglu_fwd_bwd(y, d_gate, d_up, &buf[0], &buf[1], &buf[2]);
         }
         Call::Head { temperature } => {
             b.head(head_out(out_acc), &buf[0], &weight[0], &index, *temperature);

@@ -48,8 +48,19 @@ pub fn cases(sizes: Sizes) -> Vec<Case> {
             (130, 24, 264),
         ],
     };
+    // (N, in, outs)
+    let each: &[(usize, usize, [usize; 3])] = match sizes {
+        Sizes::Small => &[(3, 4, [5, 2, 3])],
+        Sizes::Full => &[
+            (1, 64, [64, 32, 32]),
+            (2, 33, [48, 7, 20]),
+            (40, 72, [136, 24, 24]),
+            (130, 40, [33, 100, 1]),
+        ],
+    };
     let linear = linear.iter().flat_map(|&(n, inp, out)| linear_of(n, inp, out));
     linear
+        .chain(each.iter().flat_map(|&(n, inp, outs)| each_of(n, inp, outs)))
         .chain(head.iter().flat_map(|&(p, c, v)| head_of(p, c, v)))
         .chain(head.iter().flat_map(|&(p, _, v)| sample_of(p, v)))
         .collect()
@@ -79,6 +90,44 @@ fn linear_of(n: usize, inp: usize, out: usize) -> Vec<Case> {
     ]
     .map(of)
     .to_vec()
+}
+
+/// Three layers of one input, the second without a bias, forward and backward.
+fn each_of(n: usize, inp: usize, [q, k, v]: [usize; 3]) -> [Case; 3] {
+    let label = format!("N {n}, {inp} to {q}, {k} and {v}");
+    let mut rng = Rng::new(&label);
+    let x = rng.matrix(n, inp);
+    let [wq, wk, wv] = [q, k, v].map(|out| rng.matrix(out, inp));
+    let [dq, dk, dv] = [q, k, v].map(|out| rng.matrix(n, out));
+    let forward = Case::new(Call::LinearEach, label.clone())
+        .reads("x", Kind::Buf, x.clone())
+        .reads_whole("w0", Kind::Weight, wq.clone())
+        .reads_whole("bias0", Kind::Buf, rng.matrix(1, q))
+        .reads_whole("w1", Kind::Weight, wk.clone())
+        .reads_whole("w2", Kind::Weight, wv.clone())
+        .reads_whole("bias2", Kind::Buf, rng.matrix(1, v))
+        .writes("y0", Kind::Buf, (n, q))
+        .writes("y1", Kind::Buf, (n, k))
+        .writes("y2", Kind::Buf, (n, v));
+    let dx = Case::new(Call::LinearEachBwdX, label.clone())
+        .reads("dy0", Kind::Buf, dq.clone())
+        .reads_whole("w0", Kind::Weight, wq)
+        .reads("dy1", Kind::Buf, dk.clone())
+        .reads_whole("w1", Kind::Weight, wk)
+        .reads("dy2", Kind::Buf, dv.clone())
+        .reads_whole("w2", Kind::Weight, wv)
+        .writes("dx", Kind::Buf, (n, inp));
+    let dw = Case::new(Call::LinearEachBwdW, label)
+        .reads("x", Kind::Buf, x)
+        .reads("dy0", Kind::Buf, dq)
+        .reads("dy1", Kind::Buf, dk)
+        .reads("dy2", Kind::Buf, dv)
+        .updates_whole("dw0", Kind::Acc, rng.matrix(q, inp))
+        .updates_whole("db0", Kind::Acc, rng.matrix(1, q))
+        .updates_whole("dw1", Kind::Acc, rng.matrix(k, inp))
+        .updates_whole("dw2", Kind::Acc, rng.matrix(v, inp))
+        .updates_whole("db2", Kind::Acc, rng.matrix(1, v));
+    [forward, dx, dw]
 }
 
 fn head_of(p: usize, c: usize, v: usize) -> Vec<Case> {

@@ -67,6 +67,13 @@ fn of(n: usize, c: usize) -> Vec<Case> {
             .reads("gate", Kind::Buf, rng.matrix(n, c))
             .reads("up", Kind::Buf, rng.matrix(n, c))
             .writes("y", Kind::Buf, (n, c)),
+        case(Call::SwigluFwdBwd)
+            .reads("dy", Kind::Buf, rng.matrix(n, c))
+            .reads("gate", Kind::Buf, rng.matrix(n, c))
+            .reads("up", Kind::Buf, rng.matrix(n, c))
+            .writes("y", Kind::Buf, (n, c))
+            .writes("d_gate", Kind::Buf, (n, c))
+            .writes("d_up", Kind::Buf, (n, c)),
     ]
 }
 
