@@ -15,6 +15,9 @@ use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
 use super::weight::Weight;
 
+/// Tokens that a mean is summed over at a time: z_dot less its mean cancels, and a longer chain rounds more.
+const CHAIN: usize = 128;
+
 /// `Tangent::head_fisher`.
 #[allow(clippy::too_many_arguments)]
 pub(super) fn head_fisher<T: Elem>(
@@ -177,15 +180,21 @@ kernels! {
                 // What lies past the vocabulary counts nothing.
                 z[tokens..].fill(-1e30);
                 z_dot[tokens..].fill(0.0);
-                let (minus_lse, mut sum, mut mass) = (s.splat(-rows.lse[first + r]), s.splat(0.0), s.splat(0.0));
-                for i in (0..tokens).step_by(S::LANES) {
-                    let p = exp(s, s.fma(s.load(&z[i..]), inverse, minus_lse));
-                    sum = s.fma(p, s.mul(s.load(&z_dot[i..]), inverse), sum);
-                    mass = s.add(mass, p);
+                let minus_lse = s.splat(-rows.lse[first + r]);
+                let mut sums = [0.0; 2];
+                for chain in (0..tokens).step_by(CHAIN) {
+                    let (mut sum, mut mass) = (s.splat(0.0), s.splat(0.0));
+                    for i in (chain..tokens.min(chain + CHAIN)).step_by(S::LANES) {
+                        let p = exp(s, s.fma(s.load(&z[i..]), inverse, minus_lse));
+                        sum = s.fma(p, s.mul(s.load(&z_dot[i..]), inverse), sum);
+                        mass = s.add(mass, p);
+                    }
+                    sums[0] += s.sum(sum);
+                    sums[1] += s.sum(mass);
                 }
                 // SAFETY: each item has the sums of its block.
                 let out = unsafe { partial.slice(((first + r) * blocks + block) * 2, 2) };
-                out.copy_from_slice(&[s.sum(sum), s.sum(mass)]);
+                out.copy_from_slice(&sums);
             }
         }
     }
