@@ -29,7 +29,7 @@ pub fn run_as<B: Backend>(device: &Device<B>, case: &Case, usage: Use) -> Vec<Ho
     let mut out_acc: Vec<_> = out(Kind::Acc).map(|y| device.output_acc(&y.initial)).collect();
 
     let inputs = (&buf[..], &acc[..], &weight[..]);
-    call(device, case, inputs, &mut out_buf, &mut out_acc);
+    call(device, case, inputs, usage, &mut out_buf, &mut out_acc);
 
     let same = |a: &Host, b: &Host| a.data.iter().zip(&b.data).all(|(a, b)| a.to_bits() == b.to_bits());
     for (x, held) in of(Kind::Acc).zip(&acc) {
@@ -64,6 +64,7 @@ fn call<B: Backend>(
     device: &Device<B>,
     case: &Case,
     (buf, acc, weight): Inputs<'_, B>,
+    usage: Use,
     out_buf: &mut [Mat<B::Buf>],
     out_acc: &mut [Mat<B::Acc>],
 ) {
@@ -124,7 +125,7 @@ fn call<B: Backend>(
             let layers: Vec<LinearLayer<B>> = values(Kind::Weight)
                 .enumerate()
                 .map(|(i, w)| LinearLayer::<B> {
-                    weight: device.weight(w, Use::Training),
+                    weight: device.weight(w, usage),
                     bias: (i != 1).then(|| device.input_buf(biases.next().expect("a bias for each layer but one"))),
                 })
                 .collect();

@@ -133,14 +133,18 @@ const MANY: usize = 64;
 /// Panels in a piece of work, at least: it reads all rows, whatever it multiplies them by.
 const LEAST: usize = 2;
 
-/// `count` panels cut into pieces of work, each a part of what is left: large ones first, so that rows are read again seldom, small ones at the end,
-/// where a thread whose core is slower (another machine's thread may share it) would keep the others waiting.
-#[derive(Clone, Copy)]
+/// `count` panels cut into pieces of work: rounds of a piece for each thread, each a part of what is left. Large ones come first, so that rows are
+/// read again seldom, small ones at the end, where a thread whose core is slower (another machine's thread may share it) would keep the others
+/// waiting.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pieces {
     count: usize,
     most: usize,
+    threads: usize,
     /// The part of what is left: one of so many.
     part: usize,
+    /// Pieces of `most`, before the rounds: a large matrix has hundreds.
+    whole: usize,
     pub number: usize,
 }
 
@@ -153,31 +157,46 @@ impl Pieces {
         } else {
             4
         };
-        let threads = engine.settings.threads;
+        let (most, threads) = (most.max(1), engine.settings.threads);
+        // One thread has nobody to wait for.
+        let part = if threads == 1 { 1 } else { each * threads };
+        let whole = count.saturating_sub(part * (most - 1)) / most;
         let mut pieces = Self {
             count,
-            most: most.max(1),
-            // One thread has nobody to wait for.
-            part: if threads == 1 { 1 } else { each * threads },
-            number: 0,
+            most,
+            threads,
+            part,
+            whole,
+            number: whole,
         };
-        let mut start = 0;
+        let mut start = whole * most;
         while start < count {
-            start = pieces.end(start);
-            pieces.number += 1;
+            let size = pieces.size(start);
+            pieces.number += threads.min((count - start).div_ceil(size));
+            start += threads * size;
         }
         pieces
     }
 
-    /// Where the piece that begins at `start` ends.
-    fn end(self, start: usize) -> usize {
-        let left = self.count - start;
-        start + left.div_ceil(self.part).max(LEAST).min(self.most).min(left)
+    /// Panels in each piece of the round that begins at `start`.
+    fn size(self, start: usize) -> usize {
+        (self.count - start).div_ceil(self.part).max(LEAST).min(self.most)
+    }
+
+    /// Where piece i begins, or the last one ends.
+    fn start(self, i: usize) -> usize {
+        let whole = i.min(self.whole);
+        let (mut start, mut left) = (whole * self.most, i - whole);
+        while left > 0 && start < self.count {
+            let pieces = left.min(self.threads);
+            start += pieces * self.size(start);
+            left -= pieces;
+        }
+        start.min(self.count)
     }
 
     pub fn range(self, i: usize) -> Range<usize> {
-        let start = (0..i).fold(0, |start, _| self.end(start));
-        start..self.end(start)
+        self.start(i)..self.start(i + 1)
     }
 }
 

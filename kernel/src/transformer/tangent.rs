@@ -7,9 +7,9 @@ use alloc::vec::Vec;
 
 use super::workspace::{Acts, Back, Indices};
 use super::{Accs, Model, Weights, Workspace};
-use crate::backend::{Dual, HeadIn, Memory, Ops, Qkv, Tangent};
+use crate::backend::{Dual, HeadIn, LinearLayer, Memory, Ops, Qkv, Tangent};
 use crate::mat::{Accum, Direction, Mat, Use};
-use crate::params::{Layer, Linear};
+use crate::params::Layer;
 
 impl<B: Memory> Model<B> {
     /// Room for a direction in the space of parameters as products read it; [`Model::prepare_direction`] fills it. Errors:
@@ -193,8 +193,8 @@ fn linear_jvp<B: Ops>(
     b: &B,
     y_dot: &mut Mat<B::Buf>,
     (x, x_dot): (&Mat<B::Buf>, &Mat<B::Buf>),
-    w: &Linear<Mat<B::Weight>, Mat<B::Buf>>,
-    v: &Linear<Mat<B::Weight>, Mat<B::Buf>>,
+    w: &LinearLayer<B>,
+    v: &LinearLayer<B>,
     accum: Accum,
 ) {
     b.linear(y_dot, x_dot, &w.weight, None, accum);

@@ -3,6 +3,7 @@ use kernel::backend::{Decode, LinearLayer, Memory, Ops};
 use kernel::mat::{Accum, Mat};
 use kernel::params::Linear;
 
+use super::{LEAST, Pieces};
 use crate::Cpu;
 use crate::fast::tests::{Backend, Scenario, acc, buf, check, numbers, read_acc, read_buf, weight};
 use crate::fast::{Isa, Settings};
@@ -141,6 +142,37 @@ fn layers_of_one_input_have_the_bits_of_each_alone() {
     for isa in Isa::available() {
         alone::<f32>(isa);
         alone::<bf16>(isa);
+    }
+}
+
+#[test]
+fn pieces_cut_all_panels_and_end_small() {
+    for threads in [1, 2, 3, 16] {
+        for isa in Isa::available() {
+            let b = Cpu::<f32>::new(Settings { threads, isa });
+            for (count, most, rows) in [
+                (0, 4, 9),
+                (1, 1, 9),
+                (18, 28, 512),
+                (30, 28, 1),
+                (96, 28, 512),
+                (4748, 4, 512),
+                (5000, 1, 512),
+            ] {
+                let pieces = Pieces::new(count, most, rows, &b.engine);
+                let mut end = 0;
+                for i in 0..pieces.number {
+                    let range = pieces.range(i);
+                    assert_eq!(range.start, end, "piece {i} of {pieces:?}");
+                    assert!((1..=most).contains(&range.len()), "piece {i} of {pieces:?}");
+                    end = range.end;
+                }
+                assert_eq!(end, count, "{pieces:?}");
+                if threads > 1 && pieces.number > 0 {
+                    assert!(pieces.range(pieces.number - 1).len() <= LEAST, "{pieces:?}");
+                }
+            }
+        }
     }
 }
 
