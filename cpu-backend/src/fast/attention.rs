@@ -8,9 +8,9 @@ use kernel::backend::{Heads, Qkv};
 
 use super::Engine;
 use super::buffer::Buffer;
-use super::elem::{Elem, get, put};
+use super::elem::{Elem, convert, get, put};
 use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
-use super::linear::{Tile, convert};
+use super::linear::Tile;
 use super::out::Out;
 use super::pool::{Pool, Scratch};
 use super::settings::Level;

@@ -10,9 +10,9 @@ use super::attention::{
     Lay, Layout, Left, Unit, across, lay_out, left_rows, no_weights, put_weights, scores_of, weighted_sum, whole,
 };
 use super::buffer::Buffer;
-use super::elem::{Elem, put};
+use super::elem::{Elem, convert, put};
 use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
-use super::linear::{Tile, convert};
+use super::linear::Tile;
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};

@@ -9,10 +9,10 @@ use kernel::sample::{Draw, Sampling};
 
 use super::attention::{Left, normalise, score_stride, softmax, weights_from, whole};
 use super::buffer::Buffer;
-use super::elem::{Elem, for_each_element};
+use super::elem::{Elem, convert, for_each_element};
 use super::gemm::{Lhs, Mac, Start, tiles};
 use super::head;
-use super::linear::{Target, Tile, convert, linear};
+use super::linear::{Target, Tile, linear};
 use super::ops::check_head;
 use super::out::Out;
 use super::pool::Scratch;

@@ -5,6 +5,7 @@ use kernel::rounding::to_bf16;
 
 use super::Engine;
 use super::gemm::{F32Mac, Mac, StoredMac};
+use super::matmul::Matmul;
 use super::simd::{MAX_LANES, Simd};
 use crate::Element;
 
@@ -12,6 +13,8 @@ use crate::Element;
 pub trait Elem: Element<Engine = Engine> + Pod + Default + core::fmt::Debug + PartialEq {
     /// How matrices of it are multiplied.
     type Mac<S: Simd>: Mac<S, Self>;
+    /// How large matrices of it are multiplied: parameters' and the logits'.
+    type Large<S: Simd>: Matmul<S, Self>;
     /// How panels of it are multiplied by f32.
     type Stored<S: Simd>: Mac<S, Self, X = Self>;
     /// Whether it is bf16.
@@ -30,6 +33,7 @@ pub trait Elem: Element<Engine = Engine> + Pod + Default + core::fmt::Debug + Pa
 
 impl Elem for f32 {
     type Mac<S: Simd> = F32Mac;
+    type Large<S: Simd> = S::F32;
     type Stored<S: Simd> = F32Mac;
     const BF16: bool = false;
     #[inline(always)]
@@ -56,6 +60,7 @@ impl Elem for f32 {
 
 impl Elem for bf16 {
     type Mac<S: Simd> = S::Bf16;
+    type Large<S: Simd> = S::Bf16;
     type Stored<S: Simd> = StoredMac;
     const BF16: bool = true;
     #[inline(always)]
@@ -117,4 +122,13 @@ pub(super) fn put<S: Simd, T: Elem>(s: S, y: &mut [T], v: S::V) {
     T::store(s, &mut t, v);
     let n = y.len();
     y.copy_from_slice(&t[..n]);
+}
+
+/// y = x: exactly, where y can hold it.
+#[inline(always)]
+pub(super) fn convert<S: Simd, A: Elem, T: Elem>(s: S, y: &mut [A], x: &[T]) {
+    let n = y.len();
+    for i in (0..n).step_by(S::LANES) {
+        put(s, &mut y[i..], get(s, &x[i..n]));
+    }
 }

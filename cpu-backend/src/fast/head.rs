@@ -11,8 +11,8 @@ use kernel::backend::HeadOut;
 use super::Engine;
 use super::buffer::{Buffer, Room};
 use super::elem::Elem;
-use super::gemm::{Mac, Start, tiles};
-use super::linear::{left, right};
+use super::gemm::{Start, tiles};
+use super::matmul::{Matmul, right};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -107,7 +107,7 @@ fn put_together(out: &mut HeadOut<'_, Buffer<f32>>, i: usize, parts: &[f32], cho
 }
 
 /// The panels of a block of the vocabulary, as the product reads them.
-pub(super) type Block<'a, S, T> = &'a [<<T as Elem>::Mac<S> as Mac<S, T>>::X];
+pub(super) type Block<'a, S, T> = &'a [<<T as Elem>::Large<S> as Matmul<S, T>>::X];
 
 /// The panels of a block.
 #[inline(always)]
@@ -120,13 +120,18 @@ pub(super) fn block_of<'a, S: Simd, T: Elem>(
     let layout = w.layout();
     let panels = BLOCK.min(layout.rows - block * BLOCK).div_ceil(S::NR);
     let mine = &w.panels()[block * (BLOCK / S::NR) * layout.len()..][..panels * layout.len()];
-    right::<S, T>(s, mine, room.get(if T::BF16 { mine.len() } else { 0 }))
+    let each = if T::Large::<S>::DIRECT {
+        0
+    } else {
+        S::NR * T::Large::<S>::steps(layout.cols)
+    };
+    right::<S, T, T::Large<S>>(s, mine, layout.len(), room.get(panels * each))
 }
 
-/// Room for a tile of rows widened, where they must be.
+/// Room for a tile of rows as the left operand.
 #[inline(always)]
-pub(super) fn widened<S: Simd, T: Elem>(room: &mut Room, k: usize) -> &mut [f32] {
-    room.get(if T::BF16 { S::MR * k } else { 0 })
+pub(super) fn room_of_rows<S: Simd, T: Elem>(room: &mut Room, k: usize) -> &mut [f32] {
+    room.get(S::MR * T::Large::<S>::room(k))
 }
 
 /// z (height, BLOCK) (+)= rows of h from row `first`, k numbers each, times the block's panels.
@@ -139,15 +144,15 @@ pub(super) fn logits<S: Simd, T: Elem>(
     k: usize,
     (first, height): (usize, usize),
     panels: Block<'_, S, T>,
-    widened: &mut [f32],
+    room: &mut [f32],
     start: Start,
 ) {
-    let size = S::NR * <T::Mac<S> as Mac<S, T>>::steps(k);
-    let lhs = left::<S, T>(s, &h[first * k..(first + height) * k], k, widened);
+    let size = S::NR * T::Large::<S>::steps(k);
+    let lhs = T::Large::<S>::left(s, &h[first * k..(first + height) * k], k, room);
     for (p, panel) in panels.chunks_exact(size.max(1)).enumerate() {
         let z = &mut z[p * S::NR..][..(height - 1) * BLOCK + S::NR];
         // SAFETY: `height` rows of k numbers, a panel of k, rows of BLOCK logits with room for the panel.
-        unsafe { <T::Mac<S> as Mac<S, T>>::product(s, z.as_mut_ptr(), BLOCK, height, lhs, panel.as_ptr(), k, start) };
+        unsafe { T::Large::<S>::product(s, z.as_mut_ptr(), BLOCK, height, lhs, panel.as_ptr(), k, start) };
     }
 }
 
@@ -162,9 +167,9 @@ kernels! {
         let Scratch { a, b, c, .. } = scratch;
         let packed = block_of::<S, T>(s, w, block, a);
         let z = b.get::<f32>(S::MR * BLOCK);
-        let widened = widened::<S, T>(c, k);
+        let room = room_of_rows::<S, T>(c, k);
         for (first, height) in tiles(targets.len(), S::MR) {
-            logits::<S, T>(s, z, h, k, (first, height), packed, widened, Start::Zero);
+            logits::<S, T>(s, z, h, k, (first, height), packed, room, Start::Zero);
             for r in 0..height {
                 let z = &mut z[r * BLOCK..(r + 1) * BLOCK];
                 let row = first + r;

@@ -6,9 +6,10 @@ use kernel::backend::HeadCotangent;
 use super::Engine;
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
-use super::gemm::{F32Mac, Lhs, Mac, Start, pack_columns, tiles};
-use super::head::{BLOCK, Block, block_of, logits, widened};
-use super::linear::{Tile, fetch_rows};
+use super::gemm::{Lhs, Start, tiles};
+use super::head::{BLOCK, Block, block_of, logits, room_of_rows};
+use super::linear::{Tile, fetch_rows, packed_bytes};
+use super::matmul::Matmul;
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -132,13 +133,13 @@ pub(super) fn gradients<T: Elem>(engine: &Engine, dh: &mut [T], dw: &mut [f32], 
         let range = start..(start + ROWS_BWD).min(all.count());
         let count = range.len();
         let rows = all.range(range.clone(), c);
-        let panel = 4 * width * count.next_multiple_of(2);
+        let panel = packed_bytes::<T>(level, count);
         let packed = team.rooms.a.get::<u8>(panels * panel);
         let out = Out::new(&mut *packed);
         team.pool.run(panels, &|p, _| {
             // SAFETY: each item has a panel of its own.
             let dst = unsafe { out.slice(p * panel, panel) };
-            super::linear::pack(level, dst, rows.h, c, count, p * width, width);
+            super::linear::pack(level, dst, rows.h, c, count, p * width);
         });
         let packed = &*packed;
         let sums = team.rooms.b.get::<f32>(groups * count * panels * width);
@@ -167,16 +168,15 @@ kernels! {
         s, dw: Out<'_, f32>, dh: &mut [f32], rows: Rows<'_, T>, w: &Weight<T>, packed: &[u8], panel_bytes: usize,
         block: usize, scratch: &mut Scratch,
     ) {
-        type M<S, T> = <T as Elem>::Mac<S>;
-        type X<S, T> = <<T as Elem>::Mac<S> as Mac<S, T>>::X;
+        type M<S, T> = <T as Elem>::Large<S>;
+        type X<S, T> = <<T as Elem>::Large<S> as Matmul<S, T>>::X;
         let layout = w.layout();
         let (vocab, k) = (layout.rows, layout.cols);
         let count = rows.count();
         let begin = block * BLOCK;
         let tokens = BLOCK.min(vocab - begin);
         let hidden = k.div_ceil(S::NR);
-        let per_unit = if M::<S, T>::PAIRS { 2 } else { 1 };
-        let units = BLOCK / per_unit;
+        let units = M::<S, T>::steps(BLOCK);
         let steps = M::<S, T>::steps(count);
         let Scratch { a, b, c, d, e, f } = scratch;
 
@@ -186,24 +186,22 @@ kernels! {
             Of::Fisher { w_dot, .. } => block_of::<S, T>(s, w_dot, block, f),
             Of::Scores { .. } => &[],
         };
-        let widened = widened::<S, T>(b, k);
+        let room = room_of_rows::<S, T>(b, k);
         let (z, z_dot) = c.get::<f32>((2 * S::MR + 1) * BLOCK).split_at_mut(S::MR * BLOCK);
         // dz by units along the tokens, and by units along the rows in tiles of MR tokens.
         let across = d.get::<X<S, T>>(count * units);
         let down = e.get::<X<S, T>>(tokens.div_ceil(S::MR) * steps * S::MR);
         for (first, height) in tiles(count, S::MR) {
-            logits_and_tangents::<S, T>(s, z, z_dot, rows, k, (first, height), [forward, forward_dot], widened);
+            logits_and_tangents::<S, T>(s, z, z_dot, rows, k, (first, height), [forward, forward_dot], room);
             for r in 0..height {
                 let row = first + r;
                 let z = &mut z[r * BLOCK..(r + 1) * BLOCK];
                 gradient_of_logits(s, z, &z_dot[r * BLOCK..(r + 1) * BLOCK], tokens, begin, row, rows);
-                for (x, z) in across[row * units..(row + 1) * units].iter_mut().zip(z.chunks_exact(per_unit)) {
-                    *x = M::<S, T>::unit_f32(z[0], z[per_unit - 1]);
-                }
+                M::<S, T>::store_row(s, &mut across[row * units..(row + 1) * units], z);
             }
         }
         for (t, down) in down.chunks_exact_mut(S::MR * steps).enumerate() {
-            tile_of_rows::<S, T>(s, down, across, count, t * S::MR, tokens - t * S::MR);
+            M::<S, T>::turn(s, down, across, BLOCK, count, t * S::MR, tokens - t * S::MR);
         }
 
         // dh += dz w
@@ -213,15 +211,11 @@ kernels! {
             let inputs = p * S::NR..((p + 1) * S::NR).min(k);
             transpose(s, back, all, layout, inputs, begin..begin + tokens);
             for (first, height) in tiles(count, S::MR) {
-                let lhs = Lhs {
-                    ptr: across[first * units..].as_ptr().cast(),
-                    row: units * size_of::<X<S, T>>(),
-                    step: size_of::<X<S, T>>(),
-                };
+                let lhs = Lhs::rows::<X<S, T>, X<S, T>>(&across[first * units..], units);
                 let sum = &mut dh[(first * hidden + p) * S::NR..][..((height - 1) * hidden + 1) * S::NR];
                 // SAFETY: `height` rows of BLOCK numbers, a panel of `tokens` to whole units, rows of sums.
                 unsafe {
-                    let (ld, n) = (hidden * S::NR, tokens.next_multiple_of(per_unit));
+                    let (ld, n) = (hidden * S::NR, tokens.next_multiple_of(M::<S, T>::PER_UNIT));
                     M::<S, T>::product(s, sum.as_mut_ptr(), ld, height, lhs, back.as_ptr(), n, Start::Output);
                 }
             }
@@ -239,7 +233,7 @@ kernels! {
                 fetch_rows(s, dw, (begin + first, height), k, p * S::NR);
                 // SAFETY: `count` rows of MR units, a panel of `count`, both to whole units; the tile MR x NR.
                 unsafe {
-                    let (c, n) = (tile.as_mut_ptr(), steps * per_unit);
+                    let (c, n) = (tile.as_mut_ptr(), steps * M::<S, T>::PER_UNIT);
                     M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), n, Start::Zero);
                 }
                 for r in 0..height {
@@ -266,25 +260,6 @@ kernels! {
     }
 }
 
-/// A tile of MR tokens from token `first`, by units along the rows, from dz by units along the tokens.
-#[inline(always)]
-fn tile_of_rows<S: Simd, T: Elem>(
-    s: S,
-    down: &mut [<T::Mac<S> as Mac<S, T>>::X],
-    across: &[<T::Mac<S> as Mac<S, T>>::X],
-    rows: usize,
-    first: usize,
-    columns: usize,
-) {
-    if <T::Mac<S> as Mac<S, T>>::PAIRS {
-        let numbers: &[T] = bytemuck::cast_slice(across);
-        <T::Mac<S> as Mac<S, T>>::pack_left(s, down, numbers, BLOCK, rows, first, columns);
-    } else {
-        let (down, numbers) = (bytemuck::cast_slice_mut(down), bytemuck::cast_slice(across));
-        pack_columns::<S, f32, F32Mac>(down, numbers, BLOCK, rows, first, columns, S::MR);
-    }
-}
-
 /// A tile's logits, and where there are tangents z_dot = h_dot w' + h w_dot'; neither divided by the temperature.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
@@ -296,12 +271,12 @@ pub(super) fn logits_and_tangents<S: Simd, T: Elem>(
     k: usize,
     tile: (usize, usize),
     [panels, panels_dot]: [Block<'_, S, T>; 2],
-    widened: &mut [f32],
+    room: &mut [f32],
 ) {
-    logits::<S, T>(s, z, rows.h, k, tile, panels, widened, Start::Zero);
+    logits::<S, T>(s, z, rows.h, k, tile, panels, room, Start::Zero);
     if let Of::Fisher { h_dot, .. } = rows.of {
-        logits::<S, T>(s, z_dot, h_dot, k, tile, panels, widened, Start::Zero);
-        logits::<S, T>(s, z_dot, rows.h, k, tile, panels_dot, widened, Start::Output);
+        logits::<S, T>(s, z_dot, h_dot, k, tile, panels, room, Start::Zero);
+        logits::<S, T>(s, z_dot, rows.h, k, tile, panels_dot, room, Start::Output);
     }
 }
 

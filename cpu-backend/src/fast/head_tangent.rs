@@ -8,7 +8,7 @@ use super::Engine;
 use super::buffer::Buffer;
 use super::elem::Elem;
 use super::gemm::{Start, tiles};
-use super::head::{BLOCK, ROWS, block_of, logits, statistics, widened};
+use super::head::{BLOCK, ROWS, block_of, logits, room_of_rows, statistics};
 use super::head_bwd::{Of, Rows, gradients, logits_and_tangents};
 use super::out::Out;
 use super::pool::Scratch;
@@ -171,10 +171,10 @@ kernels! {
         let Scratch { a, b, c, d, .. } = scratch;
         let panels = [block_of::<S, T>(s, w, block, a), block_of::<S, T>(s, w_dot, block, d)];
         let (z, z_dot) = b.get::<f32>(2 * S::MR * BLOCK).split_at_mut(S::MR * BLOCK);
-        let widened = widened::<S, T>(c, k);
+        let room = room_of_rows::<S, T>(c, k);
         let inverse = s.splat(rows.inverse);
         for (first, height) in tiles(rows.lse.len(), S::MR) {
-            logits_and_tangents::<S, T>(s, z, z_dot, rows, k, (first, height), panels, widened);
+            logits_and_tangents::<S, T>(s, z, z_dot, rows, k, (first, height), panels, room);
             for r in 0..height {
                 let (z, z_dot) = (&mut z[r * BLOCK..][..BLOCK], &mut z_dot[r * BLOCK..][..BLOCK]);
                 // What lies past the vocabulary counts nothing.
@@ -269,10 +269,10 @@ fn both<S: Simd, T: Elem>(
     let old = block_of::<S, T>(s, pair.old.1, block, a);
     let new = block_of::<S, T>(s, pair.new.1, block, d);
     let (z, y) = b.get::<f32>(2 * S::MR * BLOCK).split_at_mut(S::MR * BLOCK);
-    let widened = widened::<S, T>(c, k);
+    let room = room_of_rows::<S, T>(c, k);
     for tile in tiles(pair.rows, S::MR) {
-        logits::<S, T>(s, z, pair.old.0, k, tile, old, widened, Start::Zero);
-        logits::<S, T>(s, y, pair.new.0, k, tile, new, widened, Start::Zero);
+        logits::<S, T>(s, z, pair.old.0, k, tile, old, room, Start::Zero);
+        logits::<S, T>(s, y, pair.new.0, k, tile, new, room, Start::Zero);
         for r in 0..tile.1 {
             let (z, y) = (&mut z[r * BLOCK..][..BLOCK], &mut y[r * BLOCK..][..BLOCK]);
             for i in (0..tokens).step_by(S::LANES) {

@@ -11,9 +11,9 @@ use bytemuck::Zeroable;
 
 use super::Engine;
 use super::buffer::Buffer;
-use super::elem::Elem;
+use super::elem::{Elem, convert};
 use super::gemm::{LINE, tiles};
-use super::linear::{MAX_TILE, Pieces, Target, Tile, convert, finish, panel_bytes};
+use super::linear::{MAX_TILE, Pieces, Target, Tile, finish, panel_bytes};
 use super::out::Out;
 use super::settings::Isa;
 #[cfg(target_arch = "x86_64")]

@@ -5,8 +5,9 @@ use kernel::mat::Accum;
 
 use super::Engine;
 use super::elem::{Elem, get, put};
-use super::gemm::{Lhs, Mac, Start, pack_columns, tiles};
+use super::gemm::{Lhs, Start, tiles};
 use super::int8;
+use super::matmul::{Matmul, right};
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::{Isa, Level};
@@ -238,15 +239,14 @@ pub(super) fn linear_bwd_w<T: Elem, const L: usize>(
     let panels = k.div_ceil(width);
     for first in (0..rows).step_by(ROW_BLOCK) {
         let block = first..(first + ROW_BLOCK).min(rows);
-        // Bytes enough for units of either kind: at most four a row and column.
-        let panel = 4 * width * block.len().next_multiple_of(2);
+        let panel = packed_bytes::<T>(level, block.len());
         let packed = team.rooms.a.get::<u8>(panels * panel);
         let out = Out::new(packed);
         let x = &x[block.start * k..block.end * k];
         team.pool.run(panels, &|p, _| {
             // SAFETY: each item has a panel of its own.
             let dst = unsafe { out.slice(p * panel, panel) };
-            pack(level, dst, x, k, block.len(), p * width, width);
+            pack(level, dst, x, k, block.len(), p * width);
         });
         let packed = &*packed;
         let pieces = Pieces::new(counts().sum(), TILES, block.len(), engine);
@@ -311,41 +311,6 @@ pub(super) fn finish<S: Simd, T: Elem>(
     }
 }
 
-/// Rows of x as the left operand: where they lie, or widened.
-#[inline(always)]
-pub(super) fn left<S: Simd, T: Elem>(s: S, x: &[T], k: usize, widened: &mut [f32]) -> Lhs {
-    if <T::Mac<S> as Mac<S, T>>::DIRECT {
-        return Lhs::rows::<T, <T::Mac<S> as Mac<S, T>>::X>(x, k);
-    }
-    let widened = &mut widened[..x.len()];
-    convert(s, widened, x);
-    Lhs::rows::<f32, f32>(widened, k)
-}
-
-/// y = x: exactly, where y can hold it.
-#[inline(always)]
-pub(super) fn convert<S: Simd, A: Elem, T: Elem>(s: S, y: &mut [A], x: &[T]) {
-    let n = y.len();
-    for i in (0..n).step_by(S::LANES) {
-        put(s, &mut y[i..], get(s, &x[i..n]));
-    }
-}
-
-/// Prepared panels as the product reads them: where they lie, or widened.
-#[inline(always)]
-pub(super) fn right<'a, S: Simd, T: Elem>(
-    s: S,
-    panels: &'a [T],
-    widened: &'a mut [f32],
-) -> &'a [<T::Mac<S> as Mac<S, T>>::X] {
-    if <T::Mac<S> as Mac<S, T>>::DIRECT {
-        return bytemuck::cast_slice(panels);
-    }
-    let widened = &mut widened[..panels.len()];
-    convert(s, widened, panels);
-    bytemuck::cast_slice(widened)
-}
-
 kernels! {
     /// Rows of x times these panels of the layers: each tile of rows by all panels, so that its rows stay in the nearest cache. `after` is the panel
     /// that this thread is going to need next, or nothing.
@@ -353,32 +318,34 @@ kernels! {
         s, layers: &[Forward<'_, T>], panels: Range<usize>, rows: usize, x: &[T], k: usize, after: &[T],
         scratch: &mut Scratch,
     ) {
-        type M<S, T> = <T as Elem>::Mac<S>;
+        type M<S, T> = <T as Elem>::Large<S>;
         let Scratch { a, b, .. } = scratch;
-        let widened = a.get(if T::BF16 { S::MR * k } else { 0 });
+        let room = a.get(S::MR * M::<S, T>::room(k));
         let counts = || layers.iter().map(|(_, w)| w.layout().count());
         // What is multiplied where it lies asks for the panel after it.
-        let after: &[<M<S, T> as Mac<S, T>>::X] = if M::<S, T>::DIRECT { bytemuck::cast_slice(after) } else { &[] };
+        let after: &[<M<S, T> as Matmul<S, T>>::X] = if M::<S, T>::DIRECT { bytemuck::cast_slice(after) } else { &[] };
         let size = S::NR * M::<S, T>::steps(k);
-        let mut rest = b.get(if T::BF16 && !M::<S, T>::DIRECT { panels.len() * size } else { 0 });
+        let each = if M::<S, T>::DIRECT { 0 } else { size };
+        let mut rest = b.get(panels.len() * each);
         let mut all = [const { None }; MOST_LAYERS];
         for ((layer, panels), place) in parts(panels, counts()).zip(&mut all) {
             let (target, w) = layers[layer];
-            let mine = &w.panels()[panels.start * w.layout().len()..panels.end * w.layout().len()];
-            let (room, others) = core::mem::take(&mut rest).split_at_mut(if M::<S, T>::DIRECT { 0 } else { mine.len() });
+            let len = w.layout().len();
+            let mine = &w.panels()[panels.start * len..panels.end * len];
+            let (room, others) = core::mem::take(&mut rest).split_at_mut(panels.len() * each);
             rest = others;
-            *place = Some((target, right::<S, T>(s, mine, room), w.layout().rows, panels));
+            *place = Some((target, right::<S, T, M<S, T>>(s, mine, len, room), w.layout().rows, panels));
         }
         let tile = &mut Tile::new().0;
         for (first, height) in tiles(rows, S::MR) {
             let x = &x[first * k..(first + height) * k];
-            let lhs = left::<S, T>(s, x, k, widened);
+            let lhs = M::<S, T>::left(s, x, k, room);
             for (i, part) in all.iter().enumerate() {
                 let Some((target, packed, n, panels)) = part else { break };
                 for (panel, p) in packed.chunks_exact(size.max(1)).zip(panels.clone()) {
                     let following = packed.get((p + 1 - panels.start) * size..(p + 2 - panels.start) * size);
                     let ahead = match (following, all.get(i + 1)) {
-                        // Panels that were widened are near, and after the first rows all are.
+                        // Panels that were laid out anew are near, and after the first rows all are.
                         _ if first > 0 || !M::<S, T>::DIRECT => &[],
                         (Some(following), _) => following,
                         (None, Some(Some((_, packed, ..)))) => &packed[..size],
@@ -398,7 +365,7 @@ kernels! {
     fn backward<T>(
         s, target: Target<'_, T>, rows: usize, layers: &[Backward<'_, T>], panels: Range<usize>, scratch: &mut Scratch,
     ) {
-        type M<S, T> = <T as Elem>::Mac<S>;
+        type M<S, T> = <T as Elem>::Large<S>;
         let Scratch { a, b, .. } = scratch;
         let sizes = || layers.iter().map(|(_, w)| transposed_len::<S, T>(w.layout().rows));
         let all = b.get(panels.len() * sizes().sum::<usize>());
@@ -412,17 +379,17 @@ kernels! {
             }
         }
         let columns = layers[0].1.layout().cols;
-        let widest = layers.iter().map(|(_, w)| w.layout().rows).sum::<usize>();
-        let widened = a.get(if T::BF16 { S::MR * widest } else { 0 });
+        let room_of = |w: &Weight<T>| S::MR * M::<S, T>::room(w.layout().rows);
+        let room = a.get(layers.iter().map(|(_, w)| room_of(w)).sum());
         let tile = &mut Tile::new().0;
         for (first, height) in tiles(rows, S::MR) {
             let mut lhs = [Lhs::packed::<T>(&[], 0); MOST_LAYERS];
-            let mut rest = &mut widened[..];
+            let mut rest = &mut room[..];
             for (lhs, &(dy, w)) in lhs.iter_mut().zip(layers) {
                 let n = w.layout().rows;
-                let (room, others) = rest.split_at_mut(if T::BF16 { S::MR * n } else { 0 });
+                let (room, others) = rest.split_at_mut(room_of(w));
                 rest = others;
-                *lhs = left::<S, T>(s, &dy[first * n..(first + height) * n], n, room);
+                *lhs = M::<S, T>::left(s, &dy[first * n..(first + height) * n], n, room);
             }
             for (i, p) in panels.clone().enumerate() {
                 let (mut packed, mut start) = (&*all, Start::Zero);
@@ -441,9 +408,13 @@ kernels! {
         }
     }
 
-    pub(super) fn pack<T>(_s, dst: &mut [u8], x: &[T], stride: usize, k: usize, first: usize, width: usize) {
-        let dst = bytemuck::cast_slice_mut(dst);
-        pack_columns::<S, T, T::Mac<S>>(dst, x, stride, k, first, stride - first, width);
+    /// Bytes of a panel of k numbers that `pack` fills.
+    pub(super) fn packed_bytes<T>(_s, k: usize) -> usize {
+        S::NR * T::Large::<S>::steps(k) * size_of::<<T::Large<S> as Matmul<S, T>>::X>()
+    }
+
+    pub(super) fn pack<T>(s, dst: &mut [u8], x: &[T], stride: usize, k: usize, first: usize) {
+        T::Large::<S>::pack(s, bytemuck::cast_slice_mut(dst), x, stride, k, first, stride - first);
     }
 
     fn sum_rows<T>(s, db: &mut [f32], dy: &[T], n: usize, column: usize) {
@@ -461,7 +432,7 @@ kernels! {
         s, dw: Out<'_, f32>, dy: &[T], rows: usize, n: usize, k: usize, outputs: Range<usize>,
         packed: &[u8], panel_bytes: usize, scratch: &mut Scratch,
     ) {
-        type M<S, T> = <T as Elem>::Mac<S>;
+        type M<S, T> = <T as Elem>::Large<S>;
         let steps = M::<S, T>::steps(rows);
         let left = scratch.a.get(TILES * S::MR * steps);
         let count = outputs.len().div_ceil(S::MR);
@@ -470,10 +441,10 @@ kernels! {
             M::<S, T>::pack_left(s, left, dy, n, rows, first, n - first);
         }
         let tile = &mut Tile::new().0;
-        let panels: &[<M<S, T> as Mac<S, T>>::X] = bytemuck::cast_slice(packed);
-        let panel_units = panel_bytes / size_of::<<M<S, T> as Mac<S, T>>::X>();
+        let panels: &[<M<S, T> as Matmul<S, T>>::X] = bytemuck::cast_slice(packed);
+        let panel_units = panel_bytes / size_of::<<M<S, T> as Matmul<S, T>>::X>();
         // The left operand stays in the nearest cache, the panels of a group in the one behind it, and a row of dw is gone through in order.
-        let groups = panels.len().div_ceil(GROUP_BYTES / size_of::<<M<S, T> as Mac<S, T>>::X>());
+        let groups = panels.len().div_ceil(GROUP_BYTES / size_of::<<M<S, T> as Matmul<S, T>>::X>());
         let group = (panels.len() / panel_units).div_ceil(groups.max(1));
         for (g, panels) in panels.chunks(group * panel_units).enumerate() {
             for (t, left) in left.chunks_exact(S::MR * steps).take(count).enumerate() {
@@ -486,9 +457,8 @@ kernels! {
                     fetch_rows(s, dw, (first, height), k, column);
                     // SAFETY: `left` has `rows` of MR units, the panel `rows` of NR, both to whole units; the tile MR x NR.
                     unsafe {
-                        let steps = if M::<S, T>::PAIRS { 2 * steps } else { steps };
-                        let c = tile.as_mut_ptr();
-                        M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), steps, Start::Zero);
+                        let (c, k) = (tile.as_mut_ptr(), steps * M::<S, T>::PER_UNIT);
+                        M::<S, T>::product(s, c, S::NR, height, lhs, panel.as_ptr(), k, Start::Zero);
                     }
                     for r in 0..height {
                         // SAFETY: the piece of work has these rows to itself.

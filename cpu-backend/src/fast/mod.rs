@@ -5,7 +5,7 @@
 //! | [`settings`], [`pool`] | instruction set and threads |
 //! | [`simd`], [`elem`] | vectors; f32 and bf16 |
 //! | [`buffer`], [`out`] | memory; an output that threads share |
-//! | [`gemm`], [`weight`] | the product's inner kernel; prepared matrices |
+//! | [`gemm`], [`matmul`], [`weight`] | the product's inner kernel; how large matrices go through it; prepared matrices |
 //! | [`int8`] | matrices and products of integers, for drawing |
 //! | [`linear`], [`rows`], [`attention`], [`head`], [`narrow`] | the operations |
 //! | [`attention_jvp`], [`head_tangent`] | their tangents |
@@ -32,6 +32,7 @@ mod head_bwd;
 mod head_tangent;
 mod int8;
 mod linear;
+mod matmul;
 mod memory;
 mod narrow;
 mod ops;
@@ -105,7 +106,7 @@ impl<T: Element<Engine = Engine>> Cpu<T> {
         Self {
             engine: Engine {
                 settings,
-                level: Level::new(settings.isa).for_numbers_of(size_of::<T>()),
+                level: Level::new(settings.isa),
                 team: Mutex::new(Team {
                     pool: Pool::new(settings.threads),
                     rooms: Rooms::default(),

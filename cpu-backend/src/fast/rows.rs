@@ -1,7 +1,7 @@
 //! Operations on one row at a time: norms, the rotary embedding, the gate; and elementwise work.
 use kernel::mat::{Accum, Direction};
 
-use super::elem::{get, put};
+use super::elem::{convert, get, put};
 use super::simd::{kernels, sigmoid};
 
 kernels! {
@@ -164,7 +164,7 @@ kernels! {
 
     /// y = x.
     pub(super) fn widen<T>(s, y: &mut [f32], x: &[T]) {
-        super::linear::convert(s, y, x);
+        convert(s, y, x);
     }
 
     /// y += alpha x.

@@ -169,14 +169,6 @@ impl Level {
         self.0
     }
 
-    /// The level for numbers of so many bytes: tiles of bf16 are of no use to f32, whose own tile has fewer rows.
-    pub(super) fn for_numbers_of(self, bytes: usize) -> Self {
-        match self.0 {
-            Isa::Amx if bytes > size_of::<half::bf16>() => Self(Isa::Avx512Bf16),
-            _ => self,
-        }
-    }
-
     /// Whether bf16 matrices are stored as pairs along k.
     pub(super) fn pairs(self) -> bool {
         matches!(self.0, Isa::Avx512Bf16 | Isa::Amx)

@@ -11,8 +11,8 @@ use super::Engine;
 use super::buffer::Buffer;
 use super::elem::{Elem, get, put};
 use super::gemm::LINE;
-use super::gemm::Mac;
 use super::int8::Int8;
+use super::matmul::{MAX_BLOCK, Matmul};
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::Level;
@@ -265,54 +265,40 @@ fn pack_panel<S: Simd, T: Elem>(s: S, panel: &mut [T], rows: &[T], layout: Panel
 }
 
 /// dst: the panel of inputs `inputs` of the transposed matrix, for outputs `outputs` as k, to whole panels. `w` are all
-/// panels; `outputs` begins at a panel.
+/// panels; `inputs` and `outputs` begin at a panel.
 #[inline(always)]
 pub(super) fn transpose<S: Simd, T: Elem>(
     s: S,
-    dst: &mut [<T::Mac<S> as Mac<S, T>>::X],
+    dst: &mut [<T::Large<S> as Matmul<S, T>>::X],
     w: &[T],
     layout: Panels,
     inputs: Range<usize>,
     outputs: Range<usize>,
 ) {
-    type M<S, T> = <T as Elem>::Mac<S>;
-    let zero = T::default();
-    let n = inputs.len();
-    let step = if M::<S, T>::PAIRS { 2 } else { 1 };
+    type M<S, T> = <T as Elem>::Large<S>;
+    let numbers = inputs.len().next_multiple_of(layout.step()) * S::NR;
+    let mut ragged = [T::default(); MAX_BLOCK];
     for (p, dst) in dst[..transposed_len::<S, T>(outputs.len())]
-        .chunks_exact_mut(S::NR * S::NR / step)
+        .chunks_exact_mut(S::NR * S::NR / M::<S, T>::PER_UNIT)
         .enumerate()
     {
         let first = outputs.start / S::NR + p;
-        let panel = &w[first * layout.len()..][..layout.len()];
+        let block = &w[first * layout.len() + inputs.start * S::NR..][..numbers];
         // The next block lies a panel further, where the machine does not look ahead by itself.
-        let next = w
-            .as_ptr()
-            .wrapping_add((first + 1) * layout.len() + inputs.start * S::NR);
-        for line in (0..n * S::NR * size_of::<T>()).step_by(LINE) {
+        let next = block.as_ptr().wrapping_add(layout.len());
+        for line in (0..numbers * size_of::<T>()).step_by(LINE) {
             s.prefetch(next.wrapping_byte_add(line));
         }
-        if n == S::NR {
-            let src = &panel[inputs.start * S::NR..inputs.end * S::NR];
-            // SAFETY: NR x NR numbers each.
-            if unsafe { M::<S, T>::transpose(s, dst.as_mut_ptr(), src.as_ptr()) } {
-                continue;
-            }
-        }
-        for (lane, dst) in (0..S::NR).step_by(step).zip(dst.chunks_exact_mut(S::NR)) {
-            for (i, d) in inputs.clone().zip(&mut *dst) {
-                let a = panel[layout.at(i, lane)];
-                let b = if step == 2 { panel[layout.at(i, lane + 1)] } else { zero };
-                *d = M::<S, T>::unit(a, b);
-            }
-            for d in &mut dst[n..] {
-                *d = M::<S, T>::unit(zero, zero);
-            }
+        if inputs.len() == S::NR {
+            M::<S, T>::transpose(s, dst, block);
+        } else {
+            ragged[..numbers].copy_from_slice(block);
+            M::<S, T>::transpose(s, dst, &ragged);
         }
     }
 }
 
 /// Units that `transpose` writes.
 pub(super) fn transposed_len<S: Simd, T: Elem>(outputs: usize) -> usize {
-    S::NR * <T::Mac<S> as Mac<S, T>>::steps(outputs.next_multiple_of(S::NR))
+    S::NR * <T::Large<S> as Matmul<S, T>>::steps(outputs.next_multiple_of(S::NR))
 }

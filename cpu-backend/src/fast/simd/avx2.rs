@@ -27,6 +27,7 @@ impl Simd for Avx2 {
     const MR: usize = 6;
     type V = __m256;
     type Bf16 = WidenMac;
+    type F32 = F32Mac;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {

@@ -13,7 +13,7 @@ use crate::fast::gemm::{F32Mac, Lhs, Mac, Start, StoredMac, WidenMac, tiles};
 const ROWS: usize = 12;
 
 macro_rules! avx512 {
-    ($(#[$meta:meta])* $name:ident, $features:literal, $mr:expr, $bf16:ty, $narrow:ident, $begin:block) => {
+    ($(#[$meta:meta])* $name:ident, $features:literal, $mr:expr, $bf16:ty, $f32:ty, $narrow:ident, $begin:block) => {
         $(#[$meta])*
         #[derive(Clone, Copy)]
         pub struct $name(());
@@ -36,6 +36,7 @@ macro_rules! avx512 {
             const MR: usize = $mr;
             type V = __m512;
             type Bf16 = $bf16;
+            type F32 = $f32;
 
             #[inline(always)]
             fn splat(self, x: f32) -> __m512 {
@@ -181,6 +182,7 @@ avx512!(
     "avx512f,avx512bw,avx512dq,avx512vl",
     ROWS,
     WidenMac,
+    F32Mac,
     narrow,
     {}
 );
@@ -190,6 +192,7 @@ avx512!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
     ROWS,
     PairMac,
+    F32Mac,
     narrow_bf16,
     {}
 );
@@ -199,6 +202,7 @@ avx512!(
     "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16",
     amx::ROWS,
     amx::TileMac,
+    amx::split::SplitMac,
     narrow_bf16,
     { amx::begin() }
 );

@@ -6,6 +6,7 @@
 use half::bf16;
 
 use super::gemm::{Lhs, Mac, Start};
+use super::matmul::Matmul;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -36,6 +37,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     /// How bf16 matrices are multiplied.
     type Bf16: Mac<Self, bf16>;
+    /// How large matrices of f32 are multiplied.
+    type F32: Matmul<Self, f32>;
 
     /// x in every lane.
     fn splat(self, x: f32) -> Self::V;

@@ -27,6 +27,7 @@ impl Simd for Neon {
     const MR: usize = 12;
     type V = float32x4_t;
     type Bf16 = WidenMac;
+    type F32 = F32Mac;
 
     #[inline(always)]
     fn splat(self, x: f32) -> float32x4_t {

@@ -20,6 +20,7 @@ impl Simd for Portable {
     const MR: usize = 4;
     type V = V;
     type Bf16 = WidenMac;
+    type F32 = F32Mac;
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {

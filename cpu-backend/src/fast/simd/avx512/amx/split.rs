@@ -1,0 +1,495 @@
+//! f32 by tiles of bf16. A number is the sum of three of bf16, exactly: x = x1 + x2 + x3, x1 rounded to eight bits, x2 what is left cut after
+//! eight, x3 the rest. Of the nine products of x y six are made; those left out, x2 y3, x3 y2 and x3 y3, are below 2^-22 |x y| and of either sign
+//! (Henry, Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations", 2019).
+//!
+//! An element's sum: the five small products of all k's, 32 k's after the other, then the large ones on top of them, so that it is rounded as
+//! often at its full size as a chain of f32 is. It depends on nothing beside its row and column. What is below 2^-110 loses digits: a part
+//! below 2^-126 counts as 0.
+//!
+//! An operand's unit is the three parts of a pair of k's. Sixteen units of a row of the left operand lie as three lines of 64 bytes, one for each
+//! part; NR units of a panel as three rows of 128.
+use core::arch::asm;
+use core::arch::x86_64::*;
+use core::mem::MaybeUninit;
+
+use half::bf16;
+
+use super::super::{HIGH, LOW, transposed};
+use super::{Amx, HEIGHT, LINE, PANEL_ROW, ROWS, UNITS, shape};
+use crate::fast::gemm::{Lhs, Start};
+use crate::fast::matmul::Matmul;
+
+/// Parts of a number.
+const PARTS: usize = 3;
+/// Numbers of k in a tile of the machine's.
+const DEPTH: usize = 2 * UNITS;
+/// Columns of a panel.
+const WIDTH: usize = 2 * UNITS;
+/// Bytes of sixteen units of a row.
+const CHUNK: usize = PARTS * LINE;
+/// Bytes of the units of a pair of k's, of a panel.
+const PAIR: usize = PARTS * PANEL_ROW;
+
+/// A pair of k's in parts.
+type Unit = [[bf16; 2]; PARTS];
+
+/// f32 in three parts, by tiles of bf16.
+pub struct SplitMac;
+
+/// Indices of the upper halves of sixteen numbers of four bytes and of sixteen others, one after the other.
+const FOLLOWING: [u16; 32] = {
+    let mut t = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        t[i] = 2 * i as u16 + 1;
+        i += 1;
+    }
+    t
+};
+
+/// The same, by turns.
+const BY_TURNS: [u16; 32] = {
+    let mut t = [0; 32];
+    let mut i = 0;
+    while i < 16 {
+        t[2 * i] = 2 * i as u16 + 1;
+        t[2 * i + 1] = 2 * i as u16 + 33;
+        i += 1;
+    }
+    t
+};
+
+/// The parts of sixteen numbers and of sixteen others, in this order.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn parts(a: __m512, b: __m512, order: &[u16; 32]) -> [__m512i; PARTS] {
+    // SAFETY: 64 bytes.
+    let order = unsafe { _mm512_loadu_si512(order.as_ptr().cast()) };
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let half = _mm512_set1_epi32(0x8000);
+    let bits = |x: __m512| _mm512_castps_si512(x);
+    let less = |x: __m512, part: __m512i| _mm512_sub_ps(x, _mm512_castsi512_ps(_mm512_and_si512(part, upper)));
+    let rounded = [a, b].map(|x| _mm512_add_epi32(bits(x), half));
+    let first = _mm512_permutex2var_epi16(rounded[0], order, rounded[1]);
+    let [a, b] = [less(a, rounded[0]), less(b, rounded[1])];
+    let second = _mm512_permutex2var_epi16(bits(a), order, bits(b));
+    let [a, b] = [less(a, bits(a)), less(b, bits(b))];
+    [first, second, _mm512_permutex2var_epi16(bits(a), order, bits(b))]
+}
+
+/// The sixteen numbers at x, those of `mask`, 0 for the others.
+///
+/// # Safety
+/// They can be read.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn some(x: *const f32, mask: __mmask16) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_maskz_loadu_ps(mask, x) }
+}
+
+/// The first `n` of sixteen.
+#[inline(always)]
+fn lanes(n: usize) -> __mmask16 {
+    if n >= UNITS { !0 } else { (1 << n) - 1 }
+}
+
+/// dst = a row of k numbers as the left operand.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn split_row(dst: &mut [Unit], x: &[f32]) {
+    let dst = &mut dst[..steps(x.len())];
+    for (dst, x) in dst.chunks_exact_mut(UNITS).zip(x.chunks(DEPTH)) {
+        // SAFETY: the lanes of both masks lie in x; a chunk is three lines.
+        unsafe {
+            let low = some(x.as_ptr(), lanes(x.len()));
+            let high = some(x.as_ptr().wrapping_add(UNITS), lanes(x.len().saturating_sub(UNITS)));
+            for (p, part) in parts(low, high, &FOLLOWING).into_iter().enumerate() {
+                _mm512_storeu_si512(dst.as_mut_ptr().byte_add(p * LINE).cast(), part);
+            }
+        }
+    }
+}
+
+/// dst (steps(k), WIDTH) = columns `first ..` of src (k rows, `stride` apart), `columns` of them or WIDTH, zeros past them.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn split_panel(dst: &mut [Unit], src: &[f32], stride: usize, k: usize, first: usize, columns: usize) {
+    /// Rows ahead of their use that they are asked for.
+    const AHEAD: usize = 32;
+    let columns = columns.min(WIDTH);
+    for (u, dst) in dst[..steps(k) * WIDTH].chunks_exact_mut(WIDTH).enumerate() {
+        for half in [0, UNITS] {
+            let mut pair = [_mm512_setzero_ps(); 2];
+            for (i, x) in pair.iter_mut().enumerate() {
+                let at = (2 * u + i) * stride + first;
+                if 2 * u + i < k {
+                    let src = &src[at..][..columns];
+                    // SAFETY: the lanes of the mask lie in the row.
+                    *x = unsafe { some(src.as_ptr().wrapping_add(half), lanes(columns.saturating_sub(half))) };
+                }
+                _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_add(at + AHEAD * stride + half).cast());
+            }
+            for (p, part) in parts(pair[0], pair[1], &BY_TURNS).into_iter().enumerate() {
+                // SAFETY: three rows of WIDTH pairs.
+                unsafe { _mm512_storeu_si512(dst.as_mut_ptr().byte_add(p * PANEL_ROW + half * 4).cast(), part) };
+            }
+        }
+    }
+}
+
+/// dst (UNITS, WIDTH) = the transpose of WIDTH x WIDTH numbers, as the right operand.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn split_transposed(dst: &mut [Unit], block: &[f32]) {
+    let (dst, block) = (&mut dst[..UNITS * WIDTH], &block[..WIDTH * WIDTH]);
+    for output in [0, UNITS] {
+        for input in [0, UNITS] {
+            let mut rows = [_mm512_setzero_ps(); UNITS];
+            for (i, row) in rows.iter_mut().enumerate() {
+                let x = &block[(input + i) * WIDTH + output..][..UNITS];
+                // SAFETY: sixteen numbers.
+                *row = unsafe { _mm512_loadu_ps(x.as_ptr()) };
+            }
+            for (j, pair) in transposed(rows).chunks_exact(2).enumerate() {
+                let dst = &mut dst[(output / 2 + j) * WIDTH..][..WIDTH];
+                for (p, part) in parts(pair[0], pair[1], &BY_TURNS).into_iter().enumerate() {
+                    // SAFETY: three rows of WIDTH pairs.
+                    unsafe { _mm512_storeu_si512(dst.as_mut_ptr().byte_add(p * PANEL_ROW + input * 4).cast(), part) };
+                }
+            }
+        }
+    }
+}
+
+/// Writes sixteen units of sixteen rows from row `first`, part p, of a left operand: each of `units` has a unit of every row in its lanes.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn put_rows(dst: &mut [Unit], steps: usize, first: usize, chunk: usize, p: usize, units: &[__m512; UNITS]) {
+    for (r, row) in transposed(*units).into_iter().enumerate() {
+        let dst = &mut dst[(first + r) * steps + chunk * UNITS..][..UNITS];
+        // SAFETY: sixteen units are three lines.
+        unsafe { _mm512_storeu_ps(dst.as_mut_ptr().byte_add(p * LINE).cast(), row) };
+    }
+}
+
+/// dst (ROWS, steps(k)) = columns `first ..` of src (k rows, `stride` apart), `columns` of them or ROWS, zeros past them.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn split_columns(dst: &mut [Unit], src: &[f32], stride: usize, k: usize, first: usize, columns: usize) {
+    let columns = columns.min(ROWS);
+    for chunk in 0..k.div_ceil(DEPTH) {
+        // The next rows lie where the machine does not look ahead by itself.
+        for row in (chunk + 1) * DEPTH..(chunk + 2) * DEPTH {
+            for half in [0, HEIGHT] {
+                _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_add(row * stride + first + half).cast());
+            }
+        }
+        for half in [0, HEIGHT] {
+            let mut units = [[_mm512_setzero_ps(); UNITS]; PARTS];
+            for u in 0..UNITS {
+                let mut pair = [_mm512_setzero_ps(); 2];
+                for (i, x) in pair.iter_mut().enumerate() {
+                    let row = chunk * DEPTH + 2 * u + i;
+                    if row < k {
+                        let src = &src[row * stride + first..][..columns];
+                        // SAFETY: the lanes of the mask lie in the row.
+                        *x = unsafe { some(src.as_ptr().wrapping_add(half), lanes(columns.saturating_sub(half))) };
+                    }
+                }
+                for (units, part) in units.iter_mut().zip(parts(pair[0], pair[1], &BY_TURNS)) {
+                    units[u] = _mm512_castsi512_ps(part);
+                }
+            }
+            for (p, units) in units.iter().enumerate() {
+                put_rows(dst, steps(k), half, chunk, p, units);
+            }
+        }
+    }
+}
+
+/// dst (ROWS, steps(k)) = columns `first .. first + ROWS` of k rows of `units` units each, which `split_row` made. `first` begins a chunk.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn turn(dst: &mut [Unit], src: &[Unit], units: usize, k: usize, first: usize) {
+    // SAFETY: 64 bytes each.
+    let [low, high] = [&LOW, &HIGH].map(|order| unsafe { _mm512_loadu_si512(order.as_ptr().cast()) });
+    for chunk in 0..k.div_ceil(DEPTH) {
+        for p in 0..PARTS {
+            let mut halves = [[_mm512_setzero_ps(); UNITS]; 2];
+            for u in 0..UNITS {
+                let mut pair = [_mm512_setzero_si512(); 2];
+                for (i, x) in pair.iter_mut().enumerate() {
+                    let row = chunk * DEPTH + 2 * u + i;
+                    if row < k {
+                        let src = &src[row * units + first / 2..][..UNITS];
+                        // SAFETY: sixteen units are three lines.
+                        *x = unsafe { _mm512_loadu_si512(src.as_ptr().byte_add(p * LINE).cast()) };
+                    }
+                }
+                halves[0][u] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(pair[0], low, pair[1]));
+                halves[1][u] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(pair[0], high, pair[1]));
+            }
+            for (half, units) in halves.iter().enumerate() {
+                put_rows(dst, steps(k), half * HEIGHT, chunk, p, units);
+            }
+        }
+    }
+}
+
+/// Units that k numbers take: whole tiles.
+const fn steps(k: usize) -> usize {
+    k.div_ceil(DEPTH) * UNITS
+}
+
+/// The loop of the small products, for up to sixteen rows: parts of the left operand by parts of the panel, 1 3, 1 2, 2 2, 2 1, 3 1.
+macro_rules! small_upper {
+    ($lhs:expr, $panel:expr, $count:expr) => {
+        asm!(
+            "2:",
+            "tileloadd tmm4, [{a} + {row}]",
+            "tileloaddt1 tmm6, [{b} + {pair} + 256]",
+            "tileloaddt1 tmm7, [{b} + {pair} + 320]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloaddt1 tmm6, [{b} + {pair} + 128]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloaddt1 tmm7, [{b} + {pair} + 192]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloaddt1 tmm6, [{b} + {pair}]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloaddt1 tmm7, [{b} + {pair} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row} + 128]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {a}, {chunk}",
+            "add {b}, {tile}",
+            "dec {n}",
+            "jnz 2b",
+            a = inout(reg) $lhs.ptr => _, row = in(reg) $lhs.row,
+            b = inout(reg) $panel => _, pair = in(reg) PAIR,
+            n = inout(reg) $count => _,
+            chunk = const CHUNK, tile = const UNITS * PAIR,
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// As `small_upper`, with tmm2 and tmm3 for the rows from the seventeenth on. A tile is loaded as soon as its register's last product has read it.
+macro_rules! small_both {
+    ($lhs:expr, $lower:expr, $panel:expr, $count:expr) => {
+        asm!(
+            "tileloadd tmm4, [{a} + {row}]",
+            "tileloaddt1 tmm6, [{b} + {pair} + 256]",
+            "tileloaddt1 tmm7, [{b} + {pair} + 320]",
+            "tileloadd tmm5, [{lower} + {row}]",
+            "2:",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloaddt1 tmm6, [{b} + {pair} + 128]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloaddt1 tmm7, [{b} + {pair} + 192]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row} + 64]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloadd tmm5, [{lower} + {row} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloaddt1 tmm6, [{b} + {pair}]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloaddt1 tmm7, [{b} + {pair} + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row} + 128]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloadd tmm5, [{lower} + {row} + 128]",
+            "dec {n}",
+            "jz 3f",
+            "add {a}, {chunk}",
+            "add {lower}, {chunk}",
+            "add {b}, {tile}",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tileloaddt1 tmm6, [{b} + {pair} + 256]",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloaddt1 tmm7, [{b} + {pair} + 320]",
+            "tileloadd tmm5, [{lower} + {row}]",
+            "jmp 2b",
+            "3:",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            a = inout(reg) $lhs.ptr => _, lower = inout(reg) $lower => _, row = in(reg) $lhs.row,
+            b = inout(reg) $panel => _, pair = in(reg) PAIR,
+            n = inout(reg) $count => _,
+            chunk = const CHUNK, tile = const UNITS * PAIR,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack, readonly),
+        )
+    };
+}
+
+/// c (rows, WIDTH) = lhs panel, `count` tiles of k.
+///
+/// # Safety
+/// As `Matmul::product`, on a machine with tiles that this process may use; `count` is not 0.
+#[inline(never)]
+unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const Unit, count: usize) {
+    debug_assert!(rows <= ROWS && count > 0);
+    let ldc = 4 * ldc;
+    // SAFETY: the caller's promise: the shapes' rows and bytes are those of the operands. Nothing else uses the tiles' registers in between.
+    unsafe {
+        let lower = lhs.ptr.wrapping_add(HEIGHT * lhs.row);
+        shape(rows, UNITS);
+        asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem));
+        if rows > HEIGHT {
+            asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem));
+            small_both!(lhs, lower, panel, count);
+            super::both!(lhs, lower, panel, count, panel, CHUNK, PAIR, "", "");
+            asm!(
+                "tilestored [{c} + {ldc}], tmm2",
+                "tilestored [{c} + {ldc} + 64], tmm3",
+                c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
+                options(nostack),
+            );
+        } else {
+            small_upper!(lhs, panel, count);
+            super::upper!(lhs, panel, count, panel, CHUNK, PAIR, "", "");
+        }
+        asm!(
+            "tilestored [{c} + {ldc}], tmm0",
+            "tilestored [{c} + {ldc} + 64], tmm1",
+            c = in(reg) c, ldc = in(reg) ldc,
+            options(nostack),
+        );
+    }
+}
+
+/// c += lhs panel: a sum of its own, added at last.
+///
+/// # Safety
+/// As [`product`].
+#[target_feature(enable = "avx512f")]
+unsafe fn add_product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const Unit, count: usize) {
+    #[repr(align(64))]
+    struct Sums([MaybeUninit<f32>; ROWS * WIDTH]);
+    let mut sums = Sums([MaybeUninit::uninit(); ROWS * WIDTH]);
+    let sums = sums.0.as_mut_ptr().cast::<f32>();
+    // SAFETY: the caller's promise; `rows` rows of sums are written before they are read.
+    unsafe {
+        product(sums, WIDTH, rows, lhs, panel, count);
+        for r in 0..rows {
+            for half in [0, UNITS] {
+                let c = c.add(r * ldc + half);
+                _mm512_storeu_ps(
+                    c,
+                    _mm512_add_ps(_mm512_loadu_ps(c), _mm512_loadu_ps(sums.add(r * WIDTH + half))),
+                );
+            }
+        }
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)] // SAFETY: the caller's promise, passed on; an Amx is proof of the instructions.
+impl Matmul<Amx, f32> for SplitMac {
+    const PER_UNIT: usize = 2;
+    const DIRECT: bool = false;
+    type X = Unit;
+
+    #[inline(always)]
+    fn steps(k: usize) -> usize {
+        steps(k)
+    }
+    #[inline(always)]
+    fn room(k: usize) -> usize {
+        steps(k) * size_of::<Unit>() / size_of::<f32>()
+    }
+    #[inline(always)]
+    fn left(_: Amx, x: &[f32], k: usize, room: &mut [f32]) -> Lhs {
+        let (units, k) = (steps(k).max(1), k.max(1));
+        let rows: &mut [Unit] = bytemuck::cast_slice_mut(&mut room[..x.len() / k * units * 3]);
+        for (dst, x) in rows.chunks_exact_mut(units).zip(x.chunks_exact(k)) {
+            unsafe { split_row(dst, x) };
+        }
+        Self::packed_left(rows, units)
+    }
+    #[inline(always)]
+    fn right(_: Amx, dst: &mut [Unit], panel: &[f32]) {
+        unsafe { split_panel(dst, panel, WIDTH, panel.len() / WIDTH, 0, WIDTH) }
+    }
+    #[inline(always)]
+    fn transpose(_: Amx, dst: &mut [Unit], block: &[f32]) {
+        unsafe { split_transposed(dst, block) }
+    }
+    #[inline(always)]
+    fn pack(_: Amx, dst: &mut [Unit], src: &[f32], stride: usize, k: usize, first: usize, columns: usize) {
+        unsafe { split_panel(dst, src, stride, k, first, columns) }
+    }
+    #[inline(always)]
+    fn pack_left(_: Amx, dst: &mut [Unit], src: &[f32], stride: usize, k: usize, first: usize, columns: usize) {
+        unsafe { split_columns(dst, src, stride, k, first, columns) }
+    }
+    #[inline(always)]
+    fn packed_left(x: &[Unit], steps: usize) -> Lhs {
+        Lhs {
+            ptr: x.as_ptr().cast(),
+            row: steps * size_of::<Unit>(),
+            step: size_of::<Unit>(),
+        }
+    }
+    #[inline(always)]
+    fn store_row(_: Amx, dst: &mut [Unit], x: &[f32]) {
+        unsafe { split_row(dst, x) }
+    }
+    #[inline(always)]
+    fn turn(_: Amx, dst: &mut [Unit], src: &[Unit], width: usize, rows: usize, first: usize, _: usize) {
+        unsafe { turn(dst, src, steps(width), rows, first) }
+    }
+    #[inline(always)]
+    unsafe fn product(
+        _: Amx,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const Unit,
+        k: usize,
+        start: Start,
+    ) {
+        let count = steps(k) / UNITS;
+        unsafe {
+            match (start, count) {
+                (Start::Zero, 0) => (0..rows).for_each(|r| c.add(r * ldc).write_bytes(0, WIDTH)),
+                (Start::Output, 0) => {}
+                (Start::Zero, _) => product(c, ldc, rows, lhs, panel, count),
+                (Start::Output, _) => add_product(c, ldc, rows, lhs, panel, count),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn product_ahead(
+        s: Amx,
+        c: *mut f32,
+        ldc: usize,
+        rows: usize,
+        lhs: Lhs,
+        panel: *const Unit,
+        k: usize,
+        _: &[Unit],
+    ) {
+        // What is split is read ahead by the loop that splits it.
+        unsafe { Self::product(s, c, ldc, rows, lhs, panel, k, Start::Zero) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
