@@ -84,7 +84,8 @@ impl Room {
             };
         }
         let all: &mut [u64] = self.0.as_deref_mut().unwrap_or_default();
-        &mut bytemuck::cast_slice_mut(all)[..len]
+        // By bytes: what is kept need not be a whole number of T.
+        bytemuck::cast_slice_mut(&mut bytemuck::cast_slice_mut::<u64, u8>(all)[..len * size_of::<T>()])
     }
 }
 

@@ -12,7 +12,7 @@ use super::Engine;
 use super::buffer::{Buffer, Room};
 use super::elem::Elem;
 use super::gemm::{Start, tiles};
-use super::matmul::{Matmul, right};
+use super::matmul::{Matmul, Rows, right};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -49,6 +49,7 @@ pub(super) fn head<T: Elem>(
         let partial = team.rooms.a.get::<f32>(rows * blocks * PARTIAL);
         let chosen = team.rooms.b.get::<f32>(rows);
         let outs = (Out::new(&mut *partial), Out::new(&mut *chosen));
+        let h = Rows::new(h, c).lay(level, &mut team.pool, &mut team.rooms.c);
         team.pool.run(blocks, &|block, scratch| {
             forward(level, outs.0, outs.1, h, w, targets, block, inverse, scratch);
         });
@@ -140,15 +141,15 @@ pub(super) fn room_of_rows<S: Simd, T: Elem>(room: &mut Room, k: usize) -> &mut 
 pub(super) fn logits<S: Simd, T: Elem>(
     s: S,
     z: &mut [f32],
-    h: &[T],
-    k: usize,
+    h: Rows<'_, T>,
     (first, height): (usize, usize),
     panels: Block<'_, S, T>,
     room: &mut [f32],
+    k: usize,
     start: Start,
 ) {
     let size = S::NR * T::Large::<S>::steps(k);
-    let lhs = T::Large::<S>::left(s, &h[first * k..(first + height) * k], k, room);
+    let lhs = h.left(s, (first, height), room);
     for (p, panel) in panels.chunks_exact(size.max(1)).enumerate() {
         let z = &mut z[p * S::NR..][..(height - 1) * BLOCK + S::NR];
         // SAFETY: `height` rows of k numbers, a panel of k, rows of BLOCK logits with room for the panel.
@@ -158,7 +159,7 @@ pub(super) fn logits<S: Simd, T: Elem>(
 
 kernels! {
     fn forward<T>(
-        s, partial: Out<'_, f32>, chosen: Out<'_, f32>, h: &[T], w: &Weight<T>, targets: &[u32], block: usize,
+        s, partial: Out<'_, f32>, chosen: Out<'_, f32>, h: Rows<'_, T>, w: &Weight<T>, targets: &[u32], block: usize,
         inverse: f32, scratch: &mut Scratch,
     ) {
         let (vocab, k) = (w.layout().rows, w.layout().cols);
@@ -169,7 +170,7 @@ kernels! {
         let z = b.get::<f32>(S::MR * BLOCK);
         let room = room_of_rows::<S, T>(c, k);
         for (first, height) in tiles(targets.len(), S::MR) {
-            logits::<S, T>(s, z, h, k, (first, height), packed, room, Start::Zero);
+            logits::<S, T>(s, z, h, (first, height), packed, room, k, Start::Zero);
             for r in 0..height {
                 let z = &mut z[r * BLOCK..(r + 1) * BLOCK];
                 let row = first + r;

@@ -4,14 +4,15 @@ use core::ops::Range;
 use kernel::backend::HeadCotangent;
 
 use super::Engine;
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Room};
 use super::elem::{Elem, get, put};
 use super::gemm::{Lhs, Start, tiles};
 use super::head::{BLOCK, Block, block_of, logits, room_of_rows};
 use super::linear::{Tile, fetch_rows, packed_bytes};
-use super::matmul::Matmul;
+use super::matmul::{self, Matmul};
 use super::out::Out;
-use super::pool::Scratch;
+use super::pool::{Pool, Scratch};
+use super::settings::Level;
 use super::simd::{Simd, exp, kernels};
 use super::weight::{Weight, transpose, transposed_len};
 
@@ -24,7 +25,7 @@ const GROUPS: usize = 16;
 /// What the backward pass reads of each row.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a, T> {
-    pub h: &'a [T],
+    pub h: matmul::Rows<'a, T>,
     pub lse: &'a [f32],
     /// 1 / temperature.
     pub inverse: f32,
@@ -43,23 +44,30 @@ pub(super) enum Of<'a, T> {
     },
     /// dz = weight p (z_dot - mean) / temperature.
     Fisher {
-        h_dot: &'a [T],
+        h_dot: matmul::Rows<'a, T>,
         w_dot: &'a Weight<T>,
         weight: &'a [f32],
         mean: &'a [f32],
     },
 }
 
-impl<T> Rows<'_, T> {
+impl<'a, T: Elem> Rows<'a, T> {
+    /// Lays h and its tangent out for several pieces of work.
+    pub fn lay(&mut self, level: Level, pool: &mut Pool, [room, room_dot]: [&'a mut Room; 2]) {
+        self.h = self.h.lay(level, pool, room);
+        if let Of::Fisher { h_dot, .. } = &mut self.of {
+            *h_dot = h_dot.lay(level, pool, room_dot);
+        }
+    }
+
     fn count(&self) -> usize {
         self.lse.len()
     }
 
-    /// These of them; each has c numbers.
-    pub fn range(&self, r: Range<usize>, c: usize) -> Self {
-        let wide = r.start * c..r.end * c;
+    /// These of them.
+    pub fn range(&self, r: Range<usize>) -> Self {
         Self {
-            h: &self.h[wide.clone()],
+            h: self.h.range(r.clone()),
             lse: &self.lse[r.clone()],
             inverse: self.inverse,
             of: match self.of {
@@ -80,7 +88,7 @@ impl<T> Rows<'_, T> {
                     weight,
                     mean,
                 } => Of::Fisher {
-                    h_dot: &h_dot[wide],
+                    h_dot: h_dot.range(r.clone()),
                     w_dot,
                     weight: &weight[r.clone()],
                     mean: &mean[r],
@@ -104,7 +112,7 @@ pub(super) fn head_bwd<T: Elem>(
 ) {
     let n = targets.len();
     let rows = Rows {
-        h,
+        h: matmul::Rows::new(h, w.layout().cols),
         lse: &cotangent.lse.data[..n],
         inverse: (1.0 / temperature) as f32,
         of: Of::Scores {
@@ -132,16 +140,17 @@ pub(super) fn gradients<T: Elem>(engine: &Engine, dh: &mut [T], dw: &mut [f32], 
     for start in (0..all.count()).step_by(ROWS_BWD) {
         let range = start..(start + ROWS_BWD).min(all.count());
         let count = range.len();
-        let rows = all.range(range.clone(), c);
+        let mut rows = all.range(range.clone());
         let panel = packed_bytes::<T>(level, count);
         let packed = team.rooms.a.get::<u8>(panels * panel);
         let out = Out::new(&mut *packed);
         team.pool.run(panels, &|p, _| {
             // SAFETY: each item has a panel of its own.
             let dst = unsafe { out.slice(p * panel, panel) };
-            super::linear::pack(level, dst, rows.h, c, count, p * width);
+            super::linear::pack(level, dst, rows.h.numbers(), c, count, p * width);
         });
         let packed = &*packed;
+        rows.lay(level, &mut team.pool, [&mut team.rooms.c, &mut team.rooms.d]);
         let sums = team.rooms.b.get::<f32>(groups * count * panels * width);
         let out = Out::new(&mut *sums);
         team.pool.run(groups, &|group, scratch| {
@@ -273,10 +282,10 @@ pub(super) fn logits_and_tangents<S: Simd, T: Elem>(
     [panels, panels_dot]: [Block<'_, S, T>; 2],
     room: &mut [f32],
 ) {
-    logits::<S, T>(s, z, rows.h, k, tile, panels, room, Start::Zero);
+    logits::<S, T>(s, z, rows.h, tile, panels, room, k, Start::Zero);
     if let Of::Fisher { h_dot, .. } = rows.of {
-        logits::<S, T>(s, z_dot, h_dot, k, tile, panels, room, Start::Zero);
-        logits::<S, T>(s, z_dot, rows.h, k, tile, panels_dot, room, Start::Output);
+        logits::<S, T>(s, z_dot, h_dot, tile, panels, room, k, Start::Zero);
+        logits::<S, T>(s, z_dot, rows.h, tile, panels_dot, room, k, Start::Output);
     }
 }
 

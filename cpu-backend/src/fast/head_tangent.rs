@@ -10,6 +10,7 @@ use super::elem::Elem;
 use super::gemm::{Start, tiles};
 use super::head::{BLOCK, ROWS, block_of, logits, room_of_rows, statistics};
 use super::head_bwd::{Of, Rows, gradients, logits_and_tangents};
+use super::matmul;
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -37,26 +38,25 @@ pub(super) fn head_fisher<T: Elem>(
         let range = start..(start + ROWS).min(n);
         let count = range.len();
         let mut mean = [0.0; ROWS];
-        let rows = |mean| {
-            let all = Rows {
-                h: &h.x.data[range.start * c..],
-                lse: &lse[range.clone()],
-                inverse: (1.0 / temperature) as f32,
-                of: Of::Fisher {
-                    h_dot: &h.x_dot.data[range.start * c..],
-                    w_dot,
-                    weight: &weight[range.clone()],
-                    mean,
-                },
-            };
-            all.range(0..count, c)
+        let rows = |mean| Rows {
+            h: matmul::Rows::new(&h.x.data[range.start * c..range.end * c], c),
+            lse: &lse[range.clone()],
+            inverse: (1.0 / temperature) as f32,
+            of: Of::Fisher {
+                h_dot: matmul::Rows::new(&h.x_dot.data[range.start * c..range.end * c], c),
+                w_dot,
+                weight: &weight[range.clone()],
+                mean,
+            },
         };
         {
             let mut team = engine.team();
             let team = &mut *team;
             let partial = team.rooms.a.get::<f32>(count * blocks * 2);
             let out = Out::new(&mut *partial);
-            let rows = rows(&[0.0; ROWS]);
+            let zeros: &[f32] = &[0.0; ROWS];
+            let mut rows = rows(&zeros[..count]);
+            rows.lay(level, &mut team.pool, [&mut team.rooms.b, &mut team.rooms.c]);
             team.pool.run(blocks, &|block, scratch| {
                 means(level, out, rows, w, block, scratch);
             });
@@ -66,15 +66,21 @@ pub(super) fn head_fisher<T: Elem>(
                 *mean = sum(0) / sum(1);
             }
         }
-        gradients(engine, &mut dh[range.start * c..range.end * c], dw, rows(&mean), w);
+        gradients(
+            engine,
+            &mut dh[range.start * c..range.end * c],
+            dw,
+            rows(&mean[..count]),
+            w,
+        );
     }
 }
 
 /// What the KL divergence reads.
 #[derive(Clone, Copy)]
 struct Pair<'a, T> {
-    old: (&'a [T], &'a Weight<T>),
-    new: (&'a [T], &'a Weight<T>),
+    old: (matmul::Rows<'a, T>, &'a Weight<T>),
+    new: (matmul::Rows<'a, T>, &'a Weight<T>),
     rows: usize,
     inverse: f32,
 }
@@ -95,9 +101,10 @@ pub(super) fn head_kl<T: Elem>(
     for start in (0..n).step_by(ROWS) {
         let count = ROWS.min(n - start);
         let wide = start * c..(start + count) * c;
+        let mut lay = |h, room| matmul::Rows::new(h, c).lay(level, &mut team.pool, room);
         let pair = Pair {
-            old: (&old.h.data[wide.clone()], &old.w.data),
-            new: (&new.h.data[wide], &new.w.data),
+            old: (lay(&old.h.data[wide.clone()], &mut team.rooms.b), &old.w.data),
+            new: (lay(&new.h.data[wide], &mut team.rooms.c), &new.w.data),
             rows: count,
             inverse: (1.0 / temperature) as f32,
         };
@@ -271,8 +278,8 @@ fn both<S: Simd, T: Elem>(
     let (z, y) = b.get::<f32>(2 * S::MR * BLOCK).split_at_mut(S::MR * BLOCK);
     let room = room_of_rows::<S, T>(c, k);
     for tile in tiles(pair.rows, S::MR) {
-        logits::<S, T>(s, z, pair.old.0, k, tile, old, room, Start::Zero);
-        logits::<S, T>(s, y, pair.new.0, k, tile, new, room, Start::Zero);
+        logits::<S, T>(s, z, pair.old.0, tile, old, room, k, Start::Zero);
+        logits::<S, T>(s, y, pair.new.0, tile, new, room, k, Start::Zero);
         for r in 0..tile.1 {
             let (z, y) = (&mut z[r * BLOCK..][..BLOCK], &mut y[r * BLOCK..][..BLOCK]);
             for i in (0..tokens).step_by(S::LANES) {

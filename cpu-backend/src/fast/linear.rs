@@ -3,16 +3,16 @@ use core::ops::Range;
 
 use kernel::mat::Accum;
 
-use super::Engine;
 use super::elem::{Elem, get, put};
 use super::gemm::{Lhs, Start, tiles};
 use super::int8;
-use super::matmul::{Matmul, right};
+use super::matmul::{Matmul, Rows, right};
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::{Isa, Level};
 use super::simd::{Simd, kernels};
 use super::weight::{Panels, Weight, transpose, transposed_len};
+use super::{Engine, Team};
 
 /// Numbers in the largest tile of any instruction set.
 pub(super) const MAX_TILE: usize = 1024;
@@ -82,12 +82,14 @@ pub(super) fn linear<T: Elem>(engine: &Engine, layers: &[Forward<'_, T>], x: &[T
         layers[layer].1.panels().get(panels.start * len..panels.end * len)
     };
     let mut team = engine.team();
-    team.run(pieces.number, &|item, scratch| {
+    let Team { pool, rooms } = &mut *team;
+    let x = Rows::new(x, k).lay(engine.level, pool, &mut rooms.a);
+    pool.run(pieces.number, &|item, scratch| {
         // Threads take the pieces in turn, more or less.
         let next = item + engine.settings.threads;
         let next = (next < pieces.number).then(|| pieces.range(next).start);
         let after = next.and_then(panel).unwrap_or_default();
-        forward(engine.level, layers, pieces.range(item), rows, x, k, after, scratch);
+        forward(engine.level, layers, pieces.range(item), x, k, after, scratch);
     });
 }
 
@@ -101,17 +103,33 @@ pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, laye
         "linear_bwd_x: {} layers at once",
         layers.len()
     );
-    let Some((dy, w)) = layers.first() else { return };
+    let (number, Some(&(dy, first))) = (layers.len(), layers.first()) else {
+        return;
+    };
     let Panels {
         rows: n, cols, width, ..
-    } = w.layout();
+    } = first.layout();
     let rows = dy.len().checked_div(n).unwrap_or(0);
     let outputs: usize = layers.iter().map(|(_, w)| w.layout().rows).sum();
     let most = panel_bytes(engine.level) / (width * outputs * size_of::<T>()).max(1);
     let pieces = Pieces::new(cols.div_ceil(width), most, rows, engine);
     let mut team = engine.team();
-    team.run(pieces.number, &|item, scratch| {
-        backward(engine.level, target, rows, layers, pieces.range(item), scratch);
+    let Team { pool, rooms } = &mut *team;
+    let mut all = [const { None }; MOST_LAYERS];
+    let places = all.iter_mut().zip([&mut rooms.a, &mut rooms.b, &mut rooms.c]);
+    for ((place, room), &(dy, w)) in places.zip(layers) {
+        *place = Some((Rows::new(dy, w.layout().rows).lay(engine.level, pool, room), w));
+    }
+    let layers = all.map(|layer| layer.unwrap_or((Rows::new(&[], 1), first)));
+    pool.run(pieces.number, &|item, scratch| {
+        backward(
+            engine.level,
+            target,
+            rows,
+            &layers[..number],
+            pieces.range(item),
+            scratch,
+        );
     });
 }
 
@@ -315,7 +333,7 @@ kernels! {
     /// Rows of x times these panels of the layers: each tile of rows by all panels, so that its rows stay in the nearest cache. `after` is the panel
     /// that this thread is going to need next, or nothing.
     fn forward<T>(
-        s, layers: &[Forward<'_, T>], panels: Range<usize>, rows: usize, x: &[T], k: usize, after: &[T],
+        s, layers: &[Forward<'_, T>], panels: Range<usize>, x: Rows<'_, T>, k: usize, after: &[T],
         scratch: &mut Scratch,
     ) {
         type M<S, T> = <T as Elem>::Large<S>;
@@ -337,9 +355,8 @@ kernels! {
             *place = Some((target, right::<S, T, M<S, T>>(s, mine, len, room), w.layout().rows, panels));
         }
         let tile = &mut Tile::new().0;
-        for (first, height) in tiles(rows, S::MR) {
-            let x = &x[first * k..(first + height) * k];
-            let lhs = M::<S, T>::left(s, x, k, room);
+        for (first, height) in tiles(x.count(), S::MR) {
+            let lhs = x.left(s, (first, height), room);
             for (i, part) in all.iter().enumerate() {
                 let Some((target, packed, n, panels)) = part else { break };
                 for (panel, p) in packed.chunks_exact(size.max(1)).zip(panels.clone()) {
@@ -363,7 +380,8 @@ kernels! {
 
     /// Rows of dy times the panels' worth of each transposed matrix, the layers' sums in one chain.
     fn backward<T>(
-        s, target: Target<'_, T>, rows: usize, layers: &[Backward<'_, T>], panels: Range<usize>, scratch: &mut Scratch,
+        s, target: Target<'_, T>, rows: usize, layers: &[(Rows<'_, T>, &Weight<T>)], panels: Range<usize>,
+        scratch: &mut Scratch,
     ) {
         type M<S, T> = <T as Elem>::Large<S>;
         let Scratch { a, b, .. } = scratch;
@@ -386,10 +404,9 @@ kernels! {
             let mut lhs = [Lhs::packed::<T>(&[], 0); MOST_LAYERS];
             let mut rest = &mut room[..];
             for (lhs, &(dy, w)) in lhs.iter_mut().zip(layers) {
-                let n = w.layout().rows;
                 let (room, others) = rest.split_at_mut(room_of(w));
                 rest = others;
-                *lhs = M::<S, T>::left(s, &dy[first * n..(first + height) * n], n, room);
+                *lhs = dy.left(s, (first, height), room);
             }
             for (i, p) in panels.clone().enumerate() {
                 let (mut packed, mut start) = (&*all, Start::Zero);

@@ -1,9 +1,15 @@
 //! How large matrices are multiplied: what becomes of the operands before the product, and the product.
+use core::ops::Range;
+
 use bytemuck::Pod;
 
+use super::buffer::Room;
 use super::elem::{Elem, convert};
 use super::gemm::{F32Mac, Lhs, Mac, Start, pack_columns};
-use super::simd::{MAX_LANES, Simd};
+use super::out::Out;
+use super::pool::Pool;
+use super::settings::Level;
+use super::simd::{MAX_LANES, Simd, kernels};
 
 /// How matrices of T are multiplied on S, where an operand is used so often that it may be laid out for it first. What [`Mac`] multiplies
 /// is one; what multiplies numbers in parts is another.
@@ -23,6 +29,9 @@ pub trait Matmul<S: Simd, T>: 'static {
 
     /// Rows of k numbers as the left operand: where they lie, or in `room`, [`Matmul::room`] for each.
     fn left(s: S, x: &[T], k: usize, room: &mut [f32]) -> Lhs;
+
+    /// What `left` made in its room.
+    fn laid(room: &[f32], k: usize) -> Lhs;
 
     /// dst = a prepared panel, as the right operand; not where that is used where it lies.
     fn right(s: S, dst: &mut [Self::X], panel: &[T]);
@@ -101,6 +110,11 @@ impl<S: Simd, T: Elem, M: Mac<S, T>> Matmul<S, T> for M {
         }
         let room = &mut room[..x.len()];
         convert(s, room, x);
+        Self::laid(room, k)
+    }
+
+    #[inline(always)]
+    fn laid(room: &[f32], k: usize) -> Lhs {
         Lhs::rows::<f32, f32>(room, k)
     }
 
@@ -184,6 +198,78 @@ impl<S: Simd, T: Elem, M: Mac<S, T>> Matmul<S, T> for M {
     ) {
         // SAFETY: the caller's promise.
         unsafe { <M as Mac<S, T>>::product_ahead(s, c, ldc, rows, lhs, panel, k, ahead) }
+    }
+}
+
+/// Rows of k numbers that are going to be the left operand.
+#[derive(Clone, Copy)]
+pub struct Rows<'a, T> {
+    x: &'a [T],
+    k: usize,
+    /// As [`Matmul::left`] made them, for several pieces of work; empty, where each piece does that for its tiles.
+    laid: &'a [f32],
+}
+
+impl<'a, T: Elem> Rows<'a, T> {
+    /// As they lie.
+    pub fn new(x: &'a [T], k: usize) -> Self {
+        Self { x, k, laid: &[] }
+    }
+
+    /// The same, laid out by all threads at once where that is done at all, unless they are so few that it takes no time.
+    pub fn lay(self, level: Level, pool: &mut Pool, room: &'a mut Room) -> Self {
+        let (count, each) = (self.count(), room_of_row::<T>(level, self.k));
+        if each == 0 || count <= FEW {
+            return self;
+        }
+        let laid = room.get::<f32>(count * each);
+        let out = Out::new(&mut *laid);
+        pool.run(count.div_ceil(FEW), &|i, _| {
+            let rows = i * FEW..((i + 1) * FEW).min(count);
+            // SAFETY: each item has rows of its own.
+            let dst = unsafe { out.slice(rows.start * each, rows.len() * each) };
+            lay_out(level, dst, &self.x[rows.start * self.k..rows.end * self.k], self.k);
+        });
+        Self { laid, ..self }
+    }
+
+    /// How many.
+    pub fn count(self) -> usize {
+        self.x.len().checked_div(self.k).unwrap_or(0)
+    }
+
+    /// The numbers.
+    pub fn numbers(self) -> &'a [T] {
+        self.x
+    }
+
+    /// These of them, not laid out.
+    pub fn range(self, rows: Range<usize>) -> Self {
+        Self::new(&self.x[rows.start * self.k..rows.end * self.k], self.k)
+    }
+
+    /// `height` rows from row `first`, in `room` where they are not laid out.
+    #[inline(always)]
+    pub fn left<S: Simd>(self, s: S, (first, height): (usize, usize), room: &mut [f32]) -> Lhs {
+        let k = self.k;
+        if self.laid.is_empty() {
+            return T::Large::<S>::left(s, &self.x[first * k..(first + height) * k], k, room);
+        }
+        let each = T::Large::<S>::room(k);
+        T::Large::<S>::laid(&self.laid[first * each..(first + height) * each], k)
+    }
+}
+
+/// Rows that are laid out in no time: a tile's.
+const FEW: usize = 32;
+
+kernels! {
+    fn room_of_row<T>(_s, k: usize) -> usize {
+        T::Large::<S>::room(k)
+    }
+
+    fn lay_out<T>(s, room: &mut [f32], x: &[T], k: usize) {
+        T::Large::<S>::left(s, x, k, room);
     }
 }
 

@@ -76,6 +76,7 @@ struct Rooms {
     a: Room,
     b: Room,
     c: Room,
+    d: Room,
 }
 
 impl Engine {

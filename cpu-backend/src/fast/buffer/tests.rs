@@ -32,4 +32,6 @@ fn a_room_grows_and_is_kept() {
     assert_eq!(room.get::<f64>(1000).len(), 1000);
     let before = room.get::<u8>(8000).as_ptr();
     assert_eq!(room.get::<u8>(7).as_ptr(), before);
+    // 8000 bytes are no whole number of twelve.
+    assert_eq!(room.get::<[u32; 3]>(5).len(), 5);
 }

@@ -423,6 +423,10 @@ impl Matmul<Amx, f32> for SplitMac {
         Self::packed_left(rows, units)
     }
     #[inline(always)]
+    fn laid(room: &[f32], k: usize) -> Lhs {
+        Self::packed_left(bytemuck::cast_slice(room), steps(k))
+    }
+    #[inline(always)]
     fn right(_: Amx, dst: &mut [Unit], panel: &[f32]) {
         unsafe { split_panel(dst, panel, WIDTH, panel.len() / WIDTH, 0, WIDTH) }
     }
