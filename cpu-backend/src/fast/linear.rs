@@ -340,6 +340,24 @@ kernels! {
         let Scratch { a, b, .. } = scratch;
         let room = a.get(S::MR * M::<S, T>::room(k));
         let counts = || layers.iter().map(|(_, w)| w.layout().count());
+        let tile = &mut Tile::new().0;
+        if M::<S, T>::ONCE && x.count() <= S::MR {
+            let rows = (0, x.count());
+            let lhs = x.left(s, rows, room);
+            for (layer, panels) in parts(panels, counts()) {
+                let (target, w) = layers[layer];
+                let len = w.layout().len();
+                for p in panels {
+                    // SAFETY: as below.
+                    unsafe {
+                        let panel = &w.panels()[p * len..(p + 1) * len];
+                        M::<S, T>::product_once(s, tile.as_mut_ptr(), S::NR, rows.1, lhs, panel);
+                    }
+                    finish(s, target, tile, rows, p * S::NR, w.layout().rows);
+                }
+            }
+            return;
+        }
         // What is multiplied where it lies asks for the panel after it.
         let after: &[<M<S, T> as Matmul<S, T>>::X] = if M::<S, T>::DIRECT { bytemuck::cast_slice(after) } else { &[] };
         let size = S::NR * M::<S, T>::steps(k);
@@ -354,7 +372,6 @@ kernels! {
             rest = others;
             *place = Some((target, right::<S, T, M<S, T>>(s, mine, len, room), w.layout().rows, panels));
         }
-        let tile = &mut Tile::new().0;
         for (first, height) in tiles(x.count(), S::MR) {
             let lhs = x.left(s, (first, height), room);
             for (i, part) in all.iter().enumerate() {

@@ -18,6 +18,8 @@ pub trait Matmul<S: Simd, T>: 'static {
     const PER_UNIT: usize;
     /// Whether a prepared panel is the right operand where it lies.
     const DIRECT: bool;
+    /// Whether there is [`Matmul::product_once`].
+    const ONCE: bool = false;
     /// A unit of an operand.
     type X: Pod;
 
@@ -86,6 +88,15 @@ pub trait Matmul<S: Simd, T>: 'static {
         k: usize,
         ahead: &[Self::X],
     );
+
+    /// As [`Matmul::product`] from zero, by a prepared panel where it lies: for few rows, which use it once. Where [`Matmul::ONCE`] says so.
+    ///
+    /// # Safety
+    /// As [`Matmul::product`].
+    #[inline(always)]
+    unsafe fn product_once(_: S, _: *mut f32, _: usize, _: usize, _: Lhs, _: &[T]) {
+        unreachable!("panels are laid out first, or multiplied where they lie");
+    }
 }
 
 impl<S: Simd, T: Elem, M: Mac<S, T>> Matmul<S, T> for M {

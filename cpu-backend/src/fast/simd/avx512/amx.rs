@@ -276,10 +276,10 @@ macro_rules! lines {
     };
 }
 
-/// The loop over tiles of k for up to sixteen rows: tmm0 and tmm1 += rows of `$lhs`, tiles `$line` bytes apart, times `$panel`, pairs of k `$pair` bytes apart. A panel's tiles are asked for from
+/// The loop over tiles of k for up to sixteen rows: tmm0 and tmm1 += rows of `$lhs` times `$panel`. A panel's tiles are asked for from
 /// the second-level cache, so that the rows, which every panel needs, stay in the first.
 macro_rules! upper {
-    ($lhs:expr, $panel:expr, $count:expr, $p:expr, $line:expr, $pair:expr, $first:expr, $second:expr) => {
+    ($lhs:expr, $panel:expr, $count:expr, $p:expr, $first:expr, $second:expr) => {
         asm!(
             "2:",
             "tileloadd tmm4, [{a} + {row}]",
@@ -295,10 +295,10 @@ macro_rules! upper {
             "dec {n}",
             "jnz 2b",
             a = inout(reg) $lhs.ptr => _, row = in(reg) $lhs.row,
-            b = inout(reg) $panel => _, panel_row = in(reg) $pair,
+            b = inout(reg) $panel => _, panel_row = in(reg) PANEL_ROW,
             p = inout(reg) $p => _,
             n = inout(reg) $count => _,
-            line = const $line, tile = const UNITS * $pair,
+            line = const LINE, tile = const UNITS * PANEL_ROW,
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack, readonly),
         )
@@ -308,7 +308,7 @@ macro_rules! upper {
 /// As `upper`, with tmm2 and tmm3 for the rows from the seventeenth on, at `$lower`. A tile is loaded for the next step as soon as this one's last
 /// product has read its register: where another thread shares the core, products and loads take their turns, and in order.
 macro_rules! both {
-    ($lhs:expr, $lower:expr, $panel:expr, $count:expr, $p:expr, $line:expr, $pair:expr, $first:expr, $second:expr) => {
+    ($lhs:expr, $lower:expr, $panel:expr, $count:expr, $p:expr, $first:expr, $second:expr) => {
         asm!(
             "tileloadd tmm4, [{a} + {row}]",
             "tileloaddt1 tmm6, [{b} + {panel_row}]",
@@ -341,18 +341,16 @@ macro_rules! both {
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
             a = inout(reg) $lhs.ptr => _, lower = inout(reg) $lower => _, row = in(reg) $lhs.row,
-            b = inout(reg) $panel => _, panel_row = in(reg) $pair,
+            b = inout(reg) $panel => _, panel_row = in(reg) PANEL_ROW,
             p = inout(reg) $p => _,
             n = inout(reg) $count => _,
-            line = const $line, tile = const UNITS * $pair,
+            line = const LINE, tile = const UNITS * PANEL_ROW,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack, readonly),
         )
     };
 }
-
-use {both, upper};
 
 /// c (+)= `count` tiles of `units` units of k, one after the other. Asks for as much of `ahead`, unless there is nothing.
 ///
@@ -404,10 +402,10 @@ unsafe fn steps(
             ),
         }
         match (lower, ahead.is_empty()) {
-            (false, true) => upper!(lhs, panel, count, p, LINE, PANEL_ROW, "", ""),
-            (false, false) => upper!(lhs, panel, count, p, LINE, PANEL_ROW, lines!(0), lines!(1024)),
-            (true, true) => both!(lhs, lower_a, panel, count, p, LINE, PANEL_ROW, "", ""),
-            (true, false) => both!(lhs, lower_a, panel, count, p, LINE, PANEL_ROW, lines!(0), lines!(1024)),
+            (false, true) => upper!(lhs, panel, count, p, "", ""),
+            (false, false) => upper!(lhs, panel, count, p, lines!(0), lines!(1024)),
+            (true, true) => both!(lhs, lower_a, panel, count, p, "", ""),
+            (true, false) => both!(lhs, lower_a, panel, count, p, lines!(0), lines!(1024)),
         }
         asm!(
             "tilestored [{c} + {ldc}], tmm0",

@@ -2,15 +2,14 @@
 //! eight, x3 the rest. Of the nine products of x y six are made; those left out, x2 y3, x3 y2 and x3 y3, are below 2^-22 |x y| and of either sign
 //! (Henry, Tang and Heinecke, "Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations", 2019).
 //!
-//! An element's sum: the five small products of all k's, 32 k's after the other, then the large ones on top of them, so that it is rounded as
-//! often at its full size as a chain of f32 is. It depends on nothing beside its row and column. What is below 2^-110 loses digits: a part
-//! below 2^-126 counts as 0.
+//! An element's sum is cut at multiples of 32 k's, as that of bf16 is (see [`super`]): each of the six is summed over 32 k's and added to what is
+//! there. So it is rounded 6 times at its full size where a chain of f32 is 32 times, and depends on nothing beside its row and column. What is
+//! below 2^-110 loses digits: a part below 2^-126 counts as 0.
 //!
 //! An operand's unit is the three parts of a pair of k's. Sixteen units of a row of the left operand lie as three lines of 64 bytes, one for each
 //! part; NR units of a panel as three rows of 128.
 use core::arch::asm;
 use core::arch::x86_64::*;
-use core::mem::MaybeUninit;
 
 use half::bf16;
 
@@ -114,7 +113,7 @@ fn split_row(dst: &mut [Unit], x: &[f32]) {
 #[target_feature(enable = "avx512f,avx512bw")]
 fn split_panel(dst: &mut [Unit], src: &[f32], stride: usize, k: usize, first: usize, columns: usize) {
     /// Rows ahead of their use that they are asked for.
-    const AHEAD: usize = 32;
+    const AHEAD: usize = 96;
     let columns = columns.min(WIDTH);
     for (u, dst) in dst[..steps(k) * WIDTH].chunks_exact_mut(WIDTH).enumerate() {
         for half in [0, UNITS] {
@@ -126,7 +125,7 @@ fn split_panel(dst: &mut [Unit], src: &[f32], stride: usize, k: usize, first: us
                     // SAFETY: the lanes of the mask lie in the row.
                     *x = unsafe { some(src.as_ptr().wrapping_add(half), lanes(columns.saturating_sub(half))) };
                 }
-                _mm_prefetch::<_MM_HINT_T0>(src.as_ptr().wrapping_add(at + AHEAD * stride + half).cast());
+                _mm_prefetch::<_MM_HINT_T1>(src.as_ptr().wrapping_add(at + AHEAD * stride + half).cast());
             }
             for (p, part) in parts(pair[0], pair[1], &BY_TURNS).into_iter().enumerate() {
                 // SAFETY: three rows of WIDTH pairs.
@@ -212,7 +211,8 @@ fn turn(dst: &mut [Unit], src: &[Unit], units: usize, k: usize, first: usize) {
     for chunk in 0..k.div_ceil(DEPTH) {
         for p in 0..PARTS {
             let mut halves = [[_mm512_setzero_ps(); UNITS]; 2];
-            for u in 0..UNITS {
+            let [top, bottom] = &mut halves;
+            for (u, (top, bottom)) in top.iter_mut().zip(bottom).enumerate() {
                 let mut pair = [_mm512_setzero_si512(); 2];
                 for (i, x) in pair.iter_mut().enumerate() {
                     let row = chunk * DEPTH + 2 * u + i;
@@ -222,8 +222,8 @@ fn turn(dst: &mut [Unit], src: &[Unit], units: usize, k: usize, first: usize) {
                         *x = unsafe { _mm512_loadu_si512(src.as_ptr().byte_add(p * LINE).cast()) };
                     }
                 }
-                halves[0][u] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(pair[0], low, pair[1]));
-                halves[1][u] = _mm512_castsi512_ps(_mm512_permutex2var_epi16(pair[0], high, pair[1]));
+                *top = _mm512_castsi512_ps(_mm512_permutex2var_epi16(pair[0], low, pair[1]));
+                *bottom = _mm512_castsi512_ps(_mm512_permutex2var_epi16(pair[0], high, pair[1]));
             }
             for (half, units) in halves.iter().enumerate() {
                 put_rows(dst, steps(k), half * HEIGHT, chunk, p, units);
@@ -237,28 +237,32 @@ const fn steps(k: usize) -> usize {
     k.div_ceil(DEPTH) * UNITS
 }
 
-/// The loop of the small products, for up to sixteen rows: parts of the left operand by parts of the panel, 1 3, 1 2, 2 2, 2 1, 3 1.
-macro_rules! small_upper {
+/// tmm0 and tmm1 += up to sixteen rows of `$lhs` times `$panel`, over `$count` tiles of k: parts of the left operand by parts of the panel, 1 3,
+/// 1 2, 2 2, 2 1, 3 1, 1 1, so that each product needs one operand's tiles anew.
+macro_rules! upper {
     ($lhs:expr, $panel:expr, $count:expr) => {
         asm!(
             "2:",
             "tileloadd tmm4, [{a} + {row}]",
-            "tileloaddt1 tmm6, [{b} + {pair} + 256]",
-            "tileloaddt1 tmm7, [{b} + {pair} + 320]",
+            "tileloadd tmm6, [{b} + {pair} + 256]",
+            "tileloadd tmm7, [{b} + {pair} + 320]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloaddt1 tmm6, [{b} + {pair} + 128]",
+            "tileloadd tmm6, [{b} + {pair} + 128]",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloaddt1 tmm7, [{b} + {pair} + 192]",
+            "tileloadd tmm7, [{b} + {pair} + 192]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm4, [{a} + {row} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "tileloaddt1 tmm6, [{b} + {pair}]",
+            "tileloadd tmm6, [{b} + {pair}]",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            "tileloaddt1 tmm7, [{b} + {pair} + 64]",
+            "tileloadd tmm7, [{b} + {pair} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm4, [{a} + {row} + 128]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "add {a}, {chunk}",
@@ -275,21 +279,22 @@ macro_rules! small_upper {
     };
 }
 
-/// As `small_upper`, with tmm2 and tmm3 for the rows from the seventeenth on. A tile is loaded as soon as its register's last product has read it.
-macro_rules! small_both {
+/// As `upper`, with tmm2 and tmm3 for the rows from the seventeenth on, at `$lower`. A tile is loaded as soon as its register's last product has
+/// read it.
+macro_rules! both {
     ($lhs:expr, $lower:expr, $panel:expr, $count:expr) => {
         asm!(
             "tileloadd tmm4, [{a} + {row}]",
-            "tileloaddt1 tmm6, [{b} + {pair} + 256]",
-            "tileloaddt1 tmm7, [{b} + {pair} + 320]",
+            "tileloadd tmm6, [{b} + {pair} + 256]",
+            "tileloadd tmm7, [{b} + {pair} + 320]",
             "tileloadd tmm5, [{lower} + {row}]",
             "2:",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm2, tmm5, tmm6",
-            "tileloaddt1 tmm6, [{b} + {pair} + 128]",
+            "tileloadd tmm6, [{b} + {pair} + 128]",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloaddt1 tmm7, [{b} + {pair} + 192]",
+            "tileloadd tmm7, [{b} + {pair} + 192]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm4, [{a} + {row} + 64]",
@@ -298,16 +303,22 @@ macro_rules! small_both {
             "tileloadd tmm5, [{lower} + {row} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm2, tmm5, tmm6",
-            "tileloaddt1 tmm6, [{b} + {pair}]",
+            "tileloadd tmm6, [{b} + {pair}]",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloaddt1 tmm7, [{b} + {pair} + 64]",
+            "tileloadd tmm7, [{b} + {pair} + 64]",
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm4, [{a} + {row} + 128]",
             "tdpbf16ps tmm2, tmm5, tmm6",
             "tdpbf16ps tmm3, tmm5, tmm7",
             "tileloadd tmm5, [{lower} + {row} + 128]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm4, [{a} + {row}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "tileloadd tmm5, [{lower} + {row}]",
             "dec {n}",
             "jz 3f",
             "add {a}, {chunk}",
@@ -317,9 +328,9 @@ macro_rules! small_both {
             "tdpbf16ps tmm1, tmm4, tmm7",
             "tileloadd tmm4, [{a} + {row}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
-            "tileloaddt1 tmm6, [{b} + {pair} + 256]",
+            "tileloadd tmm6, [{b} + {pair} + 256]",
             "tdpbf16ps tmm3, tmm5, tmm7",
-            "tileloaddt1 tmm7, [{b} + {pair} + 320]",
+            "tileloadd tmm7, [{b} + {pair} + 320]",
             "tileloadd tmm5, [{lower} + {row}]",
             "jmp 2b",
             "3:",
@@ -338,64 +349,121 @@ macro_rules! small_both {
     };
 }
 
-/// c (rows, WIDTH) = lhs panel, `count` tiles of k.
+/// The sums' tiles of `rows` rows from c, or zeros, to the registers.
 ///
 /// # Safety
-/// As `Matmul::product`, on a machine with tiles that this process may use; `count` is not 0.
-#[inline(never)]
-unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const Unit, count: usize) {
-    debug_assert!(rows <= ROWS && count > 0);
-    let ldc = 4 * ldc;
-    // SAFETY: the caller's promise: the shapes' rows and bytes are those of the operands. Nothing else uses the tiles' registers in between.
+/// `rows` rows of WIDTH numbers, `ldc` bytes apart, on a machine with tiles that this process may use.
+#[inline(always)]
+unsafe fn open(c: *const f32, ldc: usize, rows: usize, start: Start) {
+    // SAFETY: the caller's promise; the shapes' rows and bytes are those of c.
     unsafe {
-        let lower = lhs.ptr.wrapping_add(HEIGHT * lhs.row);
         shape(rows, UNITS);
-        asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem));
-        if rows > HEIGHT {
-            asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem));
-            small_both!(lhs, lower, panel, count);
-            super::both!(lhs, lower, panel, count, panel, CHUNK, PAIR, "", "");
-            asm!(
-                "tilestored [{c} + {ldc}], tmm2",
-                "tilestored [{c} + {ldc} + 64], tmm3",
-                c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
-                options(nostack),
-            );
-        } else {
-            small_upper!(lhs, panel, count);
-            super::upper!(lhs, panel, count, panel, CHUNK, PAIR, "", "");
+        match start {
+            Start::Zero => {
+                asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem));
+                if rows > HEIGHT {
+                    asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem));
+                }
+            }
+            Start::Output => {
+                asm!(
+                    "tileloadd tmm0, [{c} + {ldc}]",
+                    "tileloadd tmm1, [{c} + {ldc} + 64]",
+                    c = in(reg) c, ldc = in(reg) ldc,
+                    out("tmm0") _, out("tmm1") _,
+                    options(nostack, readonly),
+                );
+                if rows > HEIGHT {
+                    asm!(
+                        "tileloadd tmm2, [{c} + {ldc}]",
+                        "tileloadd tmm3, [{c} + {ldc} + 64]",
+                        c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
+                        out("tmm2") _, out("tmm3") _,
+                        options(nostack, readonly),
+                    );
+                }
+            }
         }
+    }
+}
+
+/// The registers += lhs panel, `count` tiles of k, at least one.
+///
+/// # Safety
+/// `rows` rows and a panel of so many units, after [`open`] for as many rows, with nothing in between that uses the tiles' registers.
+#[inline(always)]
+unsafe fn multiply(rows: usize, lhs: Lhs, panel: *const Unit, count: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if rows > HEIGHT {
+            both!(lhs, lhs.ptr.add(HEIGHT * lhs.row), panel, count);
+        } else {
+            upper!(lhs, panel, count);
+        }
+    }
+}
+
+/// The registers to c.
+///
+/// # Safety
+/// As [`open`], after [`multiply`].
+#[inline(always)]
+unsafe fn close(c: *mut f32, ldc: usize, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
         asm!(
             "tilestored [{c} + {ldc}], tmm0",
             "tilestored [{c} + {ldc} + 64], tmm1",
             c = in(reg) c, ldc = in(reg) ldc,
             options(nostack),
         );
+        if rows > HEIGHT {
+            asm!(
+                "tilestored [{c} + {ldc}], tmm2",
+                "tilestored [{c} + {ldc} + 64], tmm3",
+                c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
+                options(nostack),
+            );
+        }
     }
 }
 
-/// c += lhs panel: a sum of its own, added at last.
+/// c (rows, WIDTH) (+)= lhs panel, `count` tiles of k.
 ///
 /// # Safety
-/// As [`product`].
-#[target_feature(enable = "avx512f")]
-unsafe fn add_product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const Unit, count: usize) {
-    #[repr(align(64))]
-    struct Sums([MaybeUninit<f32>; ROWS * WIDTH]);
-    let mut sums = Sums([MaybeUninit::uninit(); ROWS * WIDTH]);
-    let sums = sums.0.as_mut_ptr().cast::<f32>();
-    // SAFETY: the caller's promise; `rows` rows of sums are written before they are read.
+/// As `Matmul::product`, on a machine with tiles that this process may use; `count` is not 0.
+#[inline(never)]
+unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const Unit, count: usize, start: Start) {
+    debug_assert!(rows <= ROWS && count > 0);
+    // SAFETY: the caller's promise.
     unsafe {
-        product(sums, WIDTH, rows, lhs, panel, count);
-        for r in 0..rows {
-            for half in [0, UNITS] {
-                let c = c.add(r * ldc + half);
-                _mm512_storeu_ps(
-                    c,
-                    _mm512_add_ps(_mm512_loadu_ps(c), _mm512_loadu_ps(sums.add(r * WIDTH + half))),
-                );
-            }
+        open(c, 4 * ldc, rows, start);
+        multiply(rows, lhs, panel, count);
+        close(c, 4 * ldc, rows);
+    }
+}
+
+/// As [`product`] from zero, by a prepared panel that is split as it is read: 32 k's at a time, which stay in the nearest cache.
+///
+/// # Safety
+/// As [`product`]; the panel is not empty.
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn stream(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: &[f32]) {
+    #[repr(align(64))]
+    struct Split([Unit; UNITS * WIDTH]);
+    let mut split = Split([Unit::default(); UNITS * WIDTH]);
+    // SAFETY: the caller's promise; a chunk of the panel is as long as one of the left operand, filled up with zeros.
+    unsafe {
+        open(c, 4 * ldc, rows, Start::Zero);
+        for (i, chunk) in panel.chunks(DEPTH * WIDTH).enumerate() {
+            split_panel(&mut split.0, chunk, WIDTH, chunk.len() / WIDTH, 0, WIDTH);
+            let lhs = Lhs {
+                ptr: lhs.ptr.add(i * CHUNK),
+                ..lhs
+            };
+            multiply(rows, lhs, split.0.as_ptr(), 1);
         }
+        close(c, 4 * ldc, rows);
     }
 }
 
@@ -403,6 +471,7 @@ unsafe fn add_product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *co
 impl Matmul<Amx, f32> for SplitMac {
     const PER_UNIT: usize = 2;
     const DIRECT: bool = false;
+    const ONCE: bool = true;
     type X = Unit;
 
     #[inline(always)]
@@ -471,11 +540,19 @@ impl Matmul<Amx, f32> for SplitMac {
     ) {
         let count = steps(k) / UNITS;
         unsafe {
-            match (start, count) {
-                (Start::Zero, 0) => (0..rows).for_each(|r| c.add(r * ldc).write_bytes(0, WIDTH)),
-                (Start::Output, 0) => {}
-                (Start::Zero, _) => product(c, ldc, rows, lhs, panel, count),
-                (Start::Output, _) => add_product(c, ldc, rows, lhs, panel, count),
+            match start {
+                _ if count > 0 => product(c, ldc, rows, lhs, panel, count, start),
+                Start::Zero => (0..rows).for_each(|r| c.add(r * ldc).write_bytes(0, WIDTH)),
+                Start::Output => {}
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn product_once(s: Amx, c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: &[f32]) {
+        unsafe {
+            match panel {
+                [] => Self::product(s, c, ldc, rows, lhs, core::ptr::null(), 0, Start::Zero),
+                _ => stream(c, ldc, rows, lhs, panel),
             }
         }
     }

@@ -172,7 +172,7 @@ fn any_rows_have_the_bits_of_many_and_nothing_beside_is_written() {
     let ldc = 37;
     for k in [1, 2, 31, 32, 33, 64, 70, 576] {
         let (a, b) = (numbers(ROWS * k, 4), numbers(k * WIDTH, 5));
-        let (a, b) = (left(&a, k), right(&b, k));
+        let (a, b, panel) = (left(&a, k), right(&b, k), b);
         for start in [Start::Zero, Start::Output] {
             let mut all = vec![3.0; ROWS * ldc];
             multiply(&mut all, ldc, ROWS, &a, &b, k, start);
@@ -183,6 +183,14 @@ fn any_rows_have_the_bits_of_many_and_nothing_beside_is_written() {
                     let written = at / ldc < rows && at % ldc < WIDTH;
                     assert_eq!(c, if written { all[at] } else { 3.0 }, "{rows} rows, k = {k}, at {at}");
                 }
+                if start == Start::Output {
+                    continue;
+                }
+                let mut once = vec![3.0; ROWS * ldc];
+                let lhs = SplitMac::packed_left(&a, steps(k));
+                // SAFETY: as in `multiply`.
+                unsafe { SplitMac::product_once(Amx(()), once.as_mut_ptr(), ldc, rows, lhs, &panel) };
+                assert_eq!(once, c, "{rows} rows, k = {k}: a panel that is used once");
             }
         }
     }
