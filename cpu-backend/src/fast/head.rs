@@ -49,7 +49,7 @@ pub(super) fn head<T: Elem>(
         let partial = team.rooms.a.get::<f32>(rows * blocks * PARTIAL);
         let chosen = team.rooms.b.get::<f32>(rows);
         let outs = (Out::new(&mut *partial), Out::new(&mut *chosen));
-        let h = Rows::new(h, c).lay(level, &mut team.pool, &mut team.rooms.c);
+        let h = Rows::new(h, c).lay(level, &mut team.pool, &mut team.rooms.c, 0..rows);
         team.pool.run(blocks, &|block, scratch| {
             forward(level, outs.0, outs.1, h, w, targets, block, inverse, scratch);
         });

@@ -54,9 +54,10 @@ pub(super) enum Of<'a, T> {
 impl<'a, T: Elem> Rows<'a, T> {
     /// Lays h and its tangent out for several pieces of work.
     pub fn lay(&mut self, level: Level, pool: &mut Pool, [room, room_dot]: [&'a mut Room; 2]) {
-        self.h = self.h.lay(level, pool, room);
+        let all = 0..self.count();
+        self.h = self.h.lay(level, pool, room, all.clone());
         if let Of::Fisher { h_dot, .. } = &mut self.of {
-            *h_dot = h_dot.lay(level, pool, room_dot);
+            *h_dot = h_dot.lay(level, pool, room_dot, all);
         }
     }
 

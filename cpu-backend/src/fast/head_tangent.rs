@@ -101,7 +101,7 @@ pub(super) fn head_kl<T: Elem>(
     for start in (0..n).step_by(ROWS) {
         let count = ROWS.min(n - start);
         let wide = start * c..(start + count) * c;
-        let mut lay = |h, room| matmul::Rows::new(h, c).lay(level, &mut team.pool, room);
+        let mut lay = |h, room| matmul::Rows::new(h, c).lay(level, &mut team.pool, room, 0..count);
         let pair = Pair {
             old: (lay(&old.h.data[wide.clone()], &mut team.rooms.b), &old.w.data),
             new: (lay(&new.h.data[wide], &mut team.rooms.c), &new.w.data),

@@ -83,14 +83,26 @@ pub(super) fn linear<T: Elem>(engine: &Engine, layers: &[Forward<'_, T>], x: &[T
     };
     let mut team = engine.team();
     let Team { pool, rooms } = &mut *team;
-    let x = Rows::new(x, k).lay(engine.level, pool, &mut rooms.a);
-    pool.run(pieces.number, &|item, scratch| {
-        // Threads take the pieces in turn, more or less.
-        let next = item + engine.settings.threads;
-        let next = (next < pieces.number).then(|| pieces.range(next).start);
-        let after = next.and_then(panel).unwrap_or_default();
-        forward(engine.level, layers, pieces.range(item), x, k, after, scratch);
-    });
+    let x = Rows::new(x, k);
+    for block in x.blocks(engine.level) {
+        let x = x.lay(engine.level, pool, &mut rooms.a, block.clone());
+        pool.run(pieces.number, &|item, scratch| {
+            // Threads take the pieces in turn, more or less.
+            let next = item + engine.settings.threads;
+            let next = (next < pieces.number).then(|| pieces.range(next).start);
+            let after = next.and_then(panel).unwrap_or_default();
+            forward(
+                engine.level,
+                layers,
+                pieces.range(item),
+                x,
+                block.clone(),
+                k,
+                after,
+                scratch,
+            );
+        });
+    }
 }
 
 /// A layer of several that read the same input: its output's cotangent, and its matrix.
@@ -103,9 +115,7 @@ pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, laye
         "linear_bwd_x: {} layers at once",
         layers.len()
     );
-    let (number, Some(&(dy, first))) = (layers.len(), layers.first()) else {
-        return;
-    };
+    let Some(&(dy, first)) = layers.first() else { return };
     let Panels {
         rows: n, cols, width, ..
     } = first.layout();
@@ -115,22 +125,20 @@ pub(super) fn linear_bwd_x<T: Elem>(engine: &Engine, target: Target<'_, T>, laye
     let pieces = Pieces::new(cols.div_ceil(width), most, rows, engine);
     let mut team = engine.team();
     let Team { pool, rooms } = &mut *team;
-    let mut all = [const { None }; MOST_LAYERS];
-    let places = all.iter_mut().zip([&mut rooms.a, &mut rooms.b, &mut rooms.c]);
-    for ((place, room), &(dy, w)) in places.zip(layers) {
-        *place = Some((Rows::new(dy, w.layout().rows).lay(engine.level, pool, room), w));
-    }
-    let layers = all.map(|layer| layer.unwrap_or((Rows::new(&[], 1), first)));
-    pool.run(pieces.number, &|item, scratch| {
-        backward(
-            engine.level,
-            target,
-            rows,
-            &layers[..number],
-            pieces.range(item),
-            scratch,
-        );
+    let all: [_; MOST_LAYERS] = core::array::from_fn(|i| {
+        let (dy, w) = layers.get(i).copied().unwrap_or((&[], first));
+        (Rows::new(dy, w.layout().rows), w)
     });
+    for block in all[0].0.blocks(engine.level) {
+        let (mut all, rooms) = (all, [&mut rooms.a, &mut rooms.b, &mut rooms.c]);
+        for ((dy, _), room) in all.iter_mut().take(layers.len()).zip(rooms) {
+            *dy = dy.lay(engine.level, pool, room, block.clone());
+        }
+        let layers = &all[..layers.len()];
+        pool.run(pieces.number, &|item, scratch| {
+            backward(engine.level, target, layers, pieces.range(item), block.clone(), scratch);
+        });
+    }
 }
 
 /// Of things that stand one after the other, so many of each kind: which of `range` are of which kind, counted from the kind's first.
@@ -333,7 +341,7 @@ kernels! {
     /// Rows of x times these panels of the layers: each tile of rows by all panels, so that its rows stay in the nearest cache. `after` is the panel
     /// that this thread is going to need next, or nothing.
     fn forward<T>(
-        s, layers: &[Forward<'_, T>], panels: Range<usize>, x: Rows<'_, T>, k: usize, after: &[T],
+        s, layers: &[Forward<'_, T>], panels: Range<usize>, x: Rows<'_, T>, rows: Range<usize>, k: usize, after: &[T],
         scratch: &mut Scratch,
     ) {
         type M<S, T> = <T as Elem>::Large<S>;
@@ -341,8 +349,8 @@ kernels! {
         let room = a.get(S::MR * M::<S, T>::room(k));
         let counts = || layers.iter().map(|(_, w)| w.layout().count());
         let tile = &mut Tile::new().0;
-        if M::<S, T>::ONCE && x.count() <= S::MR {
-            let rows = (0, x.count());
+        if M::<S, T>::ONCE && rows.len() <= S::MR {
+            let rows = (rows.start, rows.len());
             let lhs = x.left(s, rows, room);
             for (layer, panels) in parts(panels, counts()) {
                 let (target, w) = layers[layer];
@@ -372,7 +380,8 @@ kernels! {
             rest = others;
             *place = Some((target, right::<S, T, M<S, T>>(s, mine, len, room), w.layout().rows, panels));
         }
-        for (first, height) in tiles(x.count(), S::MR) {
+        for (first, height) in tiles(rows.len(), S::MR) {
+            let first = rows.start + first;
             let lhs = x.left(s, (first, height), room);
             for (i, part) in all.iter().enumerate() {
                 let Some((target, packed, n, panels)) = part else { break };
@@ -380,7 +389,7 @@ kernels! {
                     let following = packed.get((p + 1 - panels.start) * size..(p + 2 - panels.start) * size);
                     let ahead = match (following, all.get(i + 1)) {
                         // Panels that were laid out anew are near, and after the first rows all are.
-                        _ if first > 0 || !M::<S, T>::DIRECT => &[],
+                        _ if first > rows.start || !M::<S, T>::DIRECT => &[],
                         (Some(following), _) => following,
                         (None, Some(Some((_, packed, ..)))) => &packed[..size],
                         (None, _) => after,
@@ -397,7 +406,7 @@ kernels! {
 
     /// Rows of dy times the panels' worth of each transposed matrix, the layers' sums in one chain.
     fn backward<T>(
-        s, target: Target<'_, T>, rows: usize, layers: &[(Rows<'_, T>, &Weight<T>)], panels: Range<usize>,
+        s, target: Target<'_, T>, layers: &[(Rows<'_, T>, &Weight<T>)], panels: Range<usize>, rows: Range<usize>,
         scratch: &mut Scratch,
     ) {
         type M<S, T> = <T as Elem>::Large<S>;
@@ -417,7 +426,8 @@ kernels! {
         let room_of = |w: &Weight<T>| S::MR * M::<S, T>::room(w.layout().rows);
         let room = a.get(layers.iter().map(|(_, w)| room_of(w)).sum());
         let tile = &mut Tile::new().0;
-        for (first, height) in tiles(rows, S::MR) {
+        for (first, height) in tiles(rows.len(), S::MR) {
+            let first = rows.start + first;
             let mut lhs = [Lhs::packed::<T>(&[], 0); MOST_LAYERS];
             let mut rest = &mut room[..];
             for (lhs, &(dy, w)) in lhs.iter_mut().zip(layers) {

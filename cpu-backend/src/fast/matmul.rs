@@ -217,19 +217,35 @@ impl<S: Simd, T: Elem, M: Mac<S, T>> Matmul<S, T> for M {
 pub struct Rows<'a, T> {
     x: &'a [T],
     k: usize,
-    /// As [`Matmul::left`] made them, for several pieces of work; empty, where each piece does that for its tiles.
+    /// Some of them from row `from` on as [`Matmul::left`] made them, for several pieces of work; empty, where each piece does that for its tiles.
     laid: &'a [f32],
+    from: usize,
 }
 
 impl<'a, T: Elem> Rows<'a, T> {
     /// As they lie.
     pub fn new(x: &'a [T], k: usize) -> Self {
-        Self { x, k, laid: &[] }
+        Self {
+            x,
+            k,
+            laid: &[],
+            from: 0,
+        }
     }
 
-    /// The same, laid out by all threads at once where that is done at all, unless they are so few that it takes no time.
-    pub fn lay(self, level: Level, pool: &mut Pool, room: &'a mut Room) -> Self {
-        let (count, each) = (self.count(), room_of_row::<T>(level, self.k));
+    /// How many rows are laid out at a time: all, where none are.
+    pub fn blocks(self, level: Level) -> impl Iterator<Item = Range<usize>> + use<T> {
+        let count = self.count();
+        let most = match room_of_row::<T>(level, self.k) {
+            0 => count.max(1),
+            _ => BLOCK,
+        };
+        (0..count).step_by(most).map(move |i| i..(i + most).min(count))
+    }
+
+    /// The same, `block` of them laid out by all threads at once where that is done at all, unless they are so few that it takes no time.
+    pub fn lay(self, level: Level, pool: &mut Pool, room: &'a mut Room, block: Range<usize>) -> Self {
+        let (count, each) = (block.len(), room_of_row::<T>(level, self.k));
         if each == 0 || count <= FEW {
             return self;
         }
@@ -239,9 +255,11 @@ impl<'a, T: Elem> Rows<'a, T> {
             let rows = i * FEW..((i + 1) * FEW).min(count);
             // SAFETY: each item has rows of its own.
             let dst = unsafe { out.slice(rows.start * each, rows.len() * each) };
-            lay_out(level, dst, &self.x[rows.start * self.k..rows.end * self.k], self.k);
+            let (first, last) = (block.start + rows.start, block.start + rows.end);
+            lay_out(level, dst, &self.x[first * self.k..last * self.k], self.k);
         });
-        Self { laid, ..self }
+        let from = block.start;
+        Self { laid, from, ..self }
     }
 
     /// How many.
@@ -267,12 +285,16 @@ impl<'a, T: Elem> Rows<'a, T> {
             return T::Large::<S>::left(s, &self.x[first * k..(first + height) * k], k, room);
         }
         let each = T::Large::<S>::room(k);
-        T::Large::<S>::laid(&self.laid[first * each..(first + height) * each], k)
+        let place = (first - self.from) * each;
+        T::Large::<S>::laid(&self.laid[place..place + height * each], k)
     }
 }
 
 /// Rows that are laid out in no time: a tile's.
 const FEW: usize = 32;
+
+/// Rows that are laid out at a time: panels are laid out anew for each block.
+const BLOCK: usize = 1024;
 
 kernels! {
     fn room_of_row<T>(_s, k: usize) -> usize {

@@ -8,7 +8,7 @@ use crate::Cpu;
 use crate::fast::tests::{Backend, Scenario, acc, buf, check, numbers, read_acc, read_buf, weight};
 use crate::fast::{Isa, Settings};
 
-/// All three products of one layer, ragged, and more rows than a block.
+/// All three products of one layer, ragged, and more rows than a block of either kind.
 struct One {
     rows: usize,
     inputs: usize,
@@ -35,7 +35,7 @@ impl Scenario for One {
 
 #[test]
 fn a_layer_gives_what_the_oracle_gives() {
-    for (rows, inputs, outputs) in [(1, 576, 192), (37, 129, 75), (700, 65, 70), (1, 1, 1)] {
+    for (rows, inputs, outputs) in [(1, 576, 192), (37, 129, 75), (700, 65, 70), (1100, 40, 33), (1, 1, 1)] {
         check(&One { rows, inputs, outputs }, 1e-5, 1e-2, 1e-2);
     }
 }
@@ -90,7 +90,7 @@ impl<const L: usize> Scenario for Shared<L> {
 
 #[test]
 fn layers_of_one_input_give_what_the_oracle_gives() {
-    for rows in [1, 2, 37, 700] {
+    for rows in [1, 2, 37, 700, 1100] {
         let (inputs, outputs) = (129, [75, 33, 64]);
         check(&Shared { rows, inputs, outputs }, 1e-5, 1e-2, 1e-2);
         let (inputs, outputs) = (64, [300, 1]);

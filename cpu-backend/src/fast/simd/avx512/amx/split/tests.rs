@@ -122,17 +122,18 @@ fn error(c: &[f32], want: &[(f64, f64)]) -> f64 {
 }
 
 #[test]
-fn it_is_as_exact_as_a_chain_of_f32() {
+fn it_is_more_exact_than_a_chain_of_f32() {
     if !super::super::is_available() {
         return;
     }
-    for k in [1, 31, 33, 64, 576, 1536] {
+    // One product has what is left out of it, and no sum to gain from.
+    for (k, most) in [(1, 1.25), (31, 0.85), (33, 0.85), (64, 0.7), (576, 0.6), (1536, 0.6)] {
         let (a, b) = (numbers(ROWS * k, 2), numbers(k * WIDTH, 3));
         let want = exact(&a, &b, k);
         let mut c = vec![0.0; ROWS * WIDTH];
         multiply(&mut c, WIDTH, ROWS, &left(&a, k), &right(&b, k), k, Start::Zero);
         let (ours, theirs) = (error(&c, &want), error(&chain(&a, &b, k), &want));
-        assert!(ours <= 1.25 * theirs, "k = {k}: {ours:e}, a chain {theirs:e}");
+        assert!(ours <= most * theirs, "k = {k}: {ours:e}, a chain {theirs:e}");
         // All positive: what is left out of a product does not lean to one side.
         let (a, b) = (a.map_abs(), b.map_abs());
         let want = exact(&a, &b, k);
@@ -145,7 +146,7 @@ fn it_is_as_exact_as_a_chain_of_f32() {
             / c.len() as f64;
         let theirs = error(&chain(&a, &b, k), &want);
         assert!(
-            error(&c, &want) <= 1.25 * theirs,
+            error(&c, &want) <= most * theirs,
             "k = {k}: {:e}, a chain {theirs:e}",
             error(&c, &want)
         );
