@@ -277,7 +277,6 @@ pub(super) fn transpose<S: Simd, T: Elem>(
 ) {
     type M<S, T> = <T as Elem>::Large<S>;
     let numbers = inputs.len().next_multiple_of(layout.step()) * S::NR;
-    let mut ragged = [T::default(); MAX_BLOCK];
     for (p, dst) in dst[..transposed_len::<S, T>(outputs.len())]
         .chunks_exact_mut(S::NR * S::NR / M::<S, T>::PER_UNIT)
         .enumerate()
@@ -292,6 +291,7 @@ pub(super) fn transpose<S: Simd, T: Elem>(
         if inputs.len() == S::NR {
             M::<S, T>::transpose(s, dst, block);
         } else {
+            let mut ragged = [T::default(); MAX_BLOCK];
             ragged[..numbers].copy_from_slice(block);
             M::<S, T>::transpose(s, dst, &ragged);
         }
