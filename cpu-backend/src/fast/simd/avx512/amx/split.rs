@@ -247,7 +247,8 @@ unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const 
     }
 }
 
-/// As [`product`] from zero, by a prepared panel that is split as it is read: 32 k's at a time, which stay in the nearest cache.
+/// As [`product`] from zero, by a prepared panel that is split as it is read: 32 k's at a time, which stay in the nearest cache, while those
+/// before them are multiplied.
 ///
 /// # Safety
 /// As [`product`]; the panel is not empty.
@@ -255,17 +256,26 @@ unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const 
 unsafe fn stream(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: &[f32]) {
     #[repr(align(64))]
     struct Split([Unit; UNITS * WIDTH]);
-    let mut split = Split([Unit::default(); UNITS * WIDTH]);
+    let split = |split: &mut Split, x: &[f32]| split_panel(&mut split.0, x, WIDTH, x.len() / WIDTH, 0, WIDTH);
+    let mut all = [const { Split([[[bf16::ZERO; 2]; PARTS]; UNITS * WIDTH]) }; 2];
+    let [mut current, mut next] = all.each_mut();
+    let mut chunks = panel.chunks(DEPTH * WIDTH);
+    if let Some(first) = chunks.next() {
+        split(current, first);
+    }
     // SAFETY: the caller's promise; a chunk of the panel is as long as one of the left operand, filled up with zeros.
     unsafe {
         open(c, 4 * ldc, rows, Start::Zero);
-        for (i, chunk) in panel.chunks(DEPTH * WIDTH).enumerate() {
-            split_panel(&mut split.0, chunk, WIDTH, chunk.len() / WIDTH, 0, WIDTH);
+        for i in 0..panel.len().div_ceil(DEPTH * WIDTH) {
+            if let Some(chunk) = chunks.next() {
+                split(next, chunk);
+            }
             let lhs = Lhs {
                 ptr: lhs.ptr.add(i * CHUNK),
                 ..lhs
             };
-            multiply(rows, lhs, split.0.as_ptr(), 1);
+            multiply(rows, lhs, current.0.as_ptr(), 1);
+            core::mem::swap(&mut current, &mut next);
         }
         close(c, 4 * ldc, rows);
     }
