@@ -12,7 +12,7 @@ use super::Engine;
 use super::buffer::{Buffer, Room};
 use super::elem::Elem;
 use super::gemm::{Start, tiles};
-use super::matmul::{Matmul, Rows, right};
+use super::matmul::{Matmul, Rows, right, room_of_panel};
 use super::out::Out;
 use super::pool::Scratch;
 use super::simd::{Simd, exp, kernels};
@@ -121,11 +121,7 @@ pub(super) fn block_of<'a, S: Simd, T: Elem>(
     let layout = w.layout();
     let panels = BLOCK.min(layout.rows - block * BLOCK).div_ceil(S::NR);
     let mine = &w.panels()[block * (BLOCK / S::NR) * layout.len()..][..panels * layout.len()];
-    let each = if T::Large::<S>::DIRECT {
-        0
-    } else {
-        S::NR * T::Large::<S>::steps(layout.cols)
-    };
+    let each = room_of_panel::<S, T, T::Large<S>>(layout.cols);
     right::<S, T, T::Large<S>>(s, mine, layout.len(), room.get(panels * each))
 }
 

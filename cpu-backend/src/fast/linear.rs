@@ -6,7 +6,7 @@ use kernel::mat::Accum;
 use super::elem::{Elem, get, put};
 use super::gemm::{Lhs, Start, tiles};
 use super::int8;
-use super::matmul::{Matmul, Rows, right};
+use super::matmul::{Matmul, Rows, right, room_of_panel};
 use super::out::Out;
 use super::pool::Scratch;
 use super::settings::{Isa, Level};
@@ -369,7 +369,7 @@ kernels! {
         // What is multiplied where it lies asks for the panel after it.
         let after: &[<M<S, T> as Matmul<S, T>>::X] = if M::<S, T>::DIRECT { bytemuck::cast_slice(after) } else { &[] };
         let size = S::NR * M::<S, T>::steps(k);
-        let each = if M::<S, T>::DIRECT { 0 } else { size };
+        let each = room_of_panel::<S, T, M<S, T>>(k);
         let mut rest = b.get(panels.len() * each);
         let mut all = [const { None }; MOST_LAYERS];
         for ((layer, panels), place) in parts(panels, counts()).zip(&mut all) {

@@ -73,10 +73,12 @@ pub trait Matmul<S: Simd, T>: 'static {
         start: Start,
     );
 
-    /// As [`Matmul::product`] from zero, while `ahead` is asked for: [`Mac::product_ahead`].
+    /// As [`Matmul::product`] from zero, while what lies ahead is asked for, [`Mac::product_ahead`], unless panels are laid out: whoever does that
+    /// reads ahead.
     ///
     /// # Safety
     /// As [`Matmul::product`].
+    #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     unsafe fn product_ahead(
         s: S,
@@ -86,8 +88,11 @@ pub trait Matmul<S: Simd, T>: 'static {
         lhs: Lhs,
         panel: *const Self::X,
         k: usize,
-        ahead: &[Self::X],
-    );
+        _ahead: &[Self::X],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::product(s, c, ldc, rows, lhs, panel, k, Start::Zero) };
+    }
 
     /// As [`Matmul::product`] from zero, by a prepared panel where it lies: for few rows, which use it once. Where [`Matmul::ONCE`] says so.
     ///
@@ -309,7 +314,13 @@ kernels! {
 /// The most numbers that a block of NR x NR has.
 pub const MAX_BLOCK: usize = 4 * MAX_LANES * MAX_LANES;
 
-/// Prepared panels of `len` numbers each as the right operand: where they lie, or in `room`.
+/// Units of room that a panel of k numbers takes as the right operand: none, where it is used where it lies.
+#[inline(always)]
+pub fn room_of_panel<S: Simd, T, M: Matmul<S, T>>(k: usize) -> usize {
+    if M::DIRECT { 0 } else { S::NR * M::steps(k) }
+}
+
+/// Prepared panels of `len` numbers each as the right operand: where they lie, or in `room`, [`room_of_panel`] for each.
 #[inline(always)]
 pub fn right<'a, S: Simd, T: Elem, M: Matmul<S, T>>(
     s: S,

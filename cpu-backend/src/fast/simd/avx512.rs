@@ -364,11 +364,11 @@ impl Mac<Avx512Bf16, bf16> for PairMac {
     }
 }
 
-/// Indices of the upper halves of sixteen numbers of four bytes.
+/// Indices of the upper halves of sixteen numbers of four bytes and of sixteen others, one after the other.
 const HALVES: [u16; 32] = {
     let mut t = [0; 32];
     let mut i = 0;
-    while i < 16 {
+    while i < 32 {
         t[i] = 2 * i as u16 + 1;
         i += 1;
     }

@@ -369,55 +369,78 @@ unsafe fn steps(
     start: Start,
     ahead: &[[bf16; 2]],
 ) {
-    let ldc = 4 * ldc;
-    let lower = rows > HEIGHT;
     let p = ahead.as_ptr();
     // SAFETY: the caller's promise: the shapes' rows and bytes are those of the operands. Nothing else uses the tiles' registers in between.
     unsafe {
-        let (lower_c, lower_a) = (c.byte_add(HEIGHT * ldc), lhs.ptr.add(HEIGHT * lhs.row));
+        let lower = lhs.ptr.wrapping_add(HEIGHT * lhs.row);
+        open(c, 4 * ldc, rows, units, start);
+        match (rows > HEIGHT, ahead.is_empty()) {
+            (false, true) => upper!(lhs, panel, count, p, "", ""),
+            (false, false) => upper!(lhs, panel, count, p, lines!(0), lines!(1024)),
+            (true, true) => both!(lhs, lower, panel, count, p, "", ""),
+            (true, false) => both!(lhs, lower, panel, count, p, lines!(0), lines!(1024)),
+        }
+        close(c, 4 * ldc, rows);
+    }
+}
+
+/// The sums' tiles of `rows` rows from c, or zeros, to the registers, which are shaped for them and `units` units of k.
+///
+/// # Safety
+/// `rows` rows of 2 UNITS numbers, `ldc` bytes apart, on a machine with tiles that this process may use.
+#[inline(always)]
+unsafe fn open(c: *const f32, ldc: usize, rows: usize, units: usize, start: Start) {
+    // SAFETY: the caller's promise; the shapes' rows and bytes are those of c.
+    unsafe {
         shape(rows, units);
         match start {
             Start::Zero => {
-                asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem))
+                asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem));
+                if rows > HEIGHT {
+                    asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem));
+                }
             }
-            Start::Output => asm!(
-                "tileloadd tmm0, [{c} + {ldc}]",
-                "tileloadd tmm1, [{c} + {ldc} + 64]",
-                c = in(reg) c, ldc = in(reg) ldc,
-                out("tmm0") _, out("tmm1") _,
-                options(nostack, readonly),
-            ),
-        }
-        match start {
-            _ if !lower => {}
-            Start::Zero => {
-                asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem))
+            Start::Output => {
+                asm!(
+                    "tileloadd tmm0, [{c} + {ldc}]",
+                    "tileloadd tmm1, [{c} + {ldc} + 64]",
+                    c = in(reg) c, ldc = in(reg) ldc,
+                    out("tmm0") _, out("tmm1") _,
+                    options(nostack, readonly),
+                );
+                if rows > HEIGHT {
+                    asm!(
+                        "tileloadd tmm2, [{c} + {ldc}]",
+                        "tileloadd tmm3, [{c} + {ldc} + 64]",
+                        c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
+                        out("tmm2") _, out("tmm3") _,
+                        options(nostack, readonly),
+                    );
+                }
             }
-            Start::Output => asm!(
-                "tileloadd tmm2, [{c} + {ldc}]",
-                "tileloadd tmm3, [{c} + {ldc} + 64]",
-                c = in(reg) lower_c, ldc = in(reg) ldc,
-                out("tmm2") _, out("tmm3") _,
-                options(nostack, readonly),
-            ),
         }
-        match (lower, ahead.is_empty()) {
-            (false, true) => upper!(lhs, panel, count, p, "", ""),
-            (false, false) => upper!(lhs, panel, count, p, lines!(0), lines!(1024)),
-            (true, true) => both!(lhs, lower_a, panel, count, p, "", ""),
-            (true, false) => both!(lhs, lower_a, panel, count, p, lines!(0), lines!(1024)),
-        }
+    }
+}
+
+/// The registers to c.
+///
+/// # Safety
+/// As [`open`], which was called for as many rows; nothing else has used the registers since but products.
+#[inline(always)]
+unsafe fn close(c: *mut f32, ldc: usize, rows: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
         asm!(
             "tilestored [{c} + {ldc}], tmm0",
             "tilestored [{c} + {ldc} + 64], tmm1",
             c = in(reg) c, ldc = in(reg) ldc,
             options(nostack),
         );
-        if lower {
+        if rows > HEIGHT {
             asm!(
                 "tilestored [{c} + {ldc}], tmm2",
                 "tilestored [{c} + {ldc} + 64], tmm3",
-                c = in(reg) lower_c, ldc = in(reg) ldc,
+                c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
                 options(nostack),
             );
         }

@@ -4,7 +4,7 @@
 //!
 //! An element's sum is cut at multiples of 32 k's, as that of bf16 is (see [`super`]): each of the six is summed over 32 k's and added to what is
 //! there. So it is rounded 6 times at its full size where a chain of f32 is 32 times, and depends on nothing beside its row and column. What is
-//! below 2^-110 loses digits: a part below 2^-126 counts as 0.
+//! below 2^-110 loses digits: a part below 2^-126 counts as 0. From 3.396e38 on, where x1 is infinite, nothing finite comes out.
 //!
 //! An operand's unit is the three parts of a pair of k's. Sixteen units of a row of the left operand lie as three lines of 64 bytes, one for each
 //! part; NR units of a panel as three rows of 128.
@@ -14,7 +14,7 @@ use core::arch::asm;
 
 use half::bf16;
 
-use super::{Amx, HEIGHT, LINE, PANEL_ROW, ROWS, UNITS, shape};
+use super::{Amx, HEIGHT, LINE, PANEL_ROW, ROWS, UNITS, close, open};
 use crate::fast::gemm::{Lhs, Start};
 use crate::fast::matmul::Matmul;
 use layout::{split_columns, split_panel, split_row, split_transposed, turn};
@@ -153,44 +153,6 @@ macro_rules! both {
     };
 }
 
-/// The sums' tiles of `rows` rows from c, or zeros, to the registers.
-///
-/// # Safety
-/// `rows` rows of WIDTH numbers, `ldc` bytes apart, on a machine with tiles that this process may use.
-#[inline(always)]
-unsafe fn open(c: *const f32, ldc: usize, rows: usize, start: Start) {
-    // SAFETY: the caller's promise; the shapes' rows and bytes are those of c.
-    unsafe {
-        shape(rows, UNITS);
-        match start {
-            Start::Zero => {
-                asm!("tilezero tmm0", "tilezero tmm1", out("tmm0") _, out("tmm1") _, options(nostack, nomem));
-                if rows > HEIGHT {
-                    asm!("tilezero tmm2", "tilezero tmm3", out("tmm2") _, out("tmm3") _, options(nostack, nomem));
-                }
-            }
-            Start::Output => {
-                asm!(
-                    "tileloadd tmm0, [{c} + {ldc}]",
-                    "tileloadd tmm1, [{c} + {ldc} + 64]",
-                    c = in(reg) c, ldc = in(reg) ldc,
-                    out("tmm0") _, out("tmm1") _,
-                    options(nostack, readonly),
-                );
-                if rows > HEIGHT {
-                    asm!(
-                        "tileloadd tmm2, [{c} + {ldc}]",
-                        "tileloadd tmm3, [{c} + {ldc} + 64]",
-                        c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
-                        out("tmm2") _, out("tmm3") _,
-                        options(nostack, readonly),
-                    );
-                }
-            }
-        }
-    }
-}
-
 /// The registers += lhs panel, `count` tiles of k, at least one.
 ///
 /// # Safety
@@ -207,31 +169,6 @@ unsafe fn multiply(rows: usize, lhs: Lhs, panel: *const Unit, count: usize) {
     }
 }
 
-/// The registers to c.
-///
-/// # Safety
-/// As [`open`], after [`multiply`].
-#[inline(always)]
-unsafe fn close(c: *mut f32, ldc: usize, rows: usize) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        asm!(
-            "tilestored [{c} + {ldc}], tmm0",
-            "tilestored [{c} + {ldc} + 64], tmm1",
-            c = in(reg) c, ldc = in(reg) ldc,
-            options(nostack),
-        );
-        if rows > HEIGHT {
-            asm!(
-                "tilestored [{c} + {ldc}], tmm2",
-                "tilestored [{c} + {ldc} + 64], tmm3",
-                c = in(reg) c.byte_add(HEIGHT * ldc), ldc = in(reg) ldc,
-                options(nostack),
-            );
-        }
-    }
-}
-
 /// c (rows, WIDTH) (+)= lhs panel, `count` tiles of k.
 ///
 /// # Safety
@@ -241,7 +178,7 @@ unsafe fn product(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: *const 
     debug_assert!(rows <= ROWS && count > 0);
     // SAFETY: the caller's promise.
     unsafe {
-        open(c, 4 * ldc, rows, start);
+        open(c, 4 * ldc, rows, UNITS, start);
         multiply(rows, lhs, panel, count);
         close(c, 4 * ldc, rows);
     }
@@ -265,7 +202,7 @@ unsafe fn stream(c: *mut f32, ldc: usize, rows: usize, lhs: Lhs, panel: &[f32]) 
     }
     // SAFETY: the caller's promise; a chunk of the panel is as long as one of the left operand, filled up with zeros.
     unsafe {
-        open(c, 4 * ldc, rows, Start::Zero);
+        open(c, 4 * ldc, rows, UNITS, Start::Zero);
         for i in 0..panel.len().div_ceil(DEPTH * WIDTH) {
             if let Some(chunk) = chunks.next() {
                 split(next, chunk);
@@ -298,12 +235,11 @@ impl Matmul<Amx, f32> for SplitMac {
     }
     #[inline(always)]
     fn left(_: Amx, x: &[f32], k: usize, room: &mut [f32]) -> Lhs {
-        let (units, k) = (steps(k).max(1), k.max(1));
-        let rows: &mut [Unit] = bytemuck::cast_slice_mut(&mut room[..x.len() / k * units * 3]);
-        for (dst, x) in rows.chunks_exact_mut(units).zip(x.chunks_exact(k)) {
+        let rows: &mut [Unit] = bytemuck::cast_slice_mut(&mut *room);
+        for (dst, x) in rows.chunks_exact_mut(steps(k).max(1)).zip(x.chunks_exact(k.max(1))) {
             unsafe { split_row(dst, x) };
         }
-        Self::packed_left(rows, units)
+        Self::laid(room, k)
     }
     #[inline(always)]
     fn laid(room: &[f32], k: usize) -> Lhs {
@@ -369,20 +305,6 @@ impl Matmul<Amx, f32> for SplitMac {
                 _ => stream(c, ldc, rows, lhs, panel),
             }
         }
-    }
-    #[inline(always)]
-    unsafe fn product_ahead(
-        s: Amx,
-        c: *mut f32,
-        ldc: usize,
-        rows: usize,
-        lhs: Lhs,
-        panel: *const Unit,
-        k: usize,
-        _: &[Unit],
-    ) {
-        // What is split is read ahead by the loop that splits it.
-        unsafe { Self::product(s, c, ldc, rows, lhs, panel, k, Start::Zero) }
     }
 }
 

@@ -1,22 +1,11 @@
 //! Operands in parts: rows, panels, transposed blocks, columns.
 use core::arch::x86_64::*;
 
-use super::super::super::{HIGH, LOW, transposed};
+use super::super::super::{HALVES, HIGH, LOW, transposed};
 use super::super::{HEIGHT, LINE, PANEL_ROW, ROWS, UNITS};
 use super::{DEPTH, PARTS, Unit, WIDTH, steps};
 
-/// Indices of the upper halves of sixteen numbers of four bytes and of sixteen others, one after the other.
-const FOLLOWING: [u16; 32] = {
-    let mut t = [0; 32];
-    let mut i = 0;
-    while i < 32 {
-        t[i] = 2 * i as u16 + 1;
-        i += 1;
-    }
-    t
-};
-
-/// The same, by turns.
+/// As [`HALVES`], by turns.
 const BY_TURNS: [u16; 32] = {
     let mut t = [0; 32];
     let mut i = 0;
@@ -72,7 +61,7 @@ pub(super) fn split_row(dst: &mut [Unit], x: &[f32]) {
         unsafe {
             let low = some(x.as_ptr(), lanes(x.len()));
             let high = some(x.as_ptr().wrapping_add(UNITS), lanes(x.len().saturating_sub(UNITS)));
-            for (p, part) in parts(low, high, &FOLLOWING).into_iter().enumerate() {
+            for (p, part) in parts(low, high, &HALVES).into_iter().enumerate() {
                 _mm512_storeu_si512(dst.as_mut_ptr().byte_add(p * LINE).cast(), part);
             }
         }

@@ -150,7 +150,7 @@ fn it_is_more_exact_than_a_chain_of_f32() {
             "k = {k}: {:e}, a chain {theirs:e}",
             error(&c, &want)
         );
-        assert!(bias.abs() < 3e-8, "k = {k}: {bias:e}");
+        assert!(bias.abs() < 1e-8, "k = {k}: {bias:e}");
     }
 }
 
